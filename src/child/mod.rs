@@ -1,0 +1,277 @@
+//! BETWEEN CLONE AND EXEC. This side runs in the child of clone3.
+//!
+//! Who am I: a copy of a process that may have had other threads, alone in new namespaces,
+//! with all capabilities over them and none over the host. What I hold: descriptors that the
+//! parent opened, and [`Armed`], the plan in the form of C strings and numbers.
+//!
+//! What I may do: system calls. No allocation, no lock, no formatting, no panic: a lock whose
+//! holder was another thread of the parent is held here for ever. In debug builds the
+//! allocator aborts on the first allocation ([`crate::sys::guard`]).
+//!
+//! Any failure is reported as {step, index, errno} and ends the child: a jail is complete or
+//! it does not start.
+
+#![forbid(unsafe_code)]
+
+mod init;
+mod privs;
+pub mod rootfs;
+
+use crate::sys::fs::Resolve;
+use crate::sys::process::CStringArray;
+use crate::sys::{self, Errno, io, process, signal};
+use crate::wire::{Fail, Message, Step};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+/// The plan, armed: everything [`enter`] needs, opened and built by the parent.
+#[derive(Debug)]
+pub struct Armed {
+    /// Our end of the socket.
+    pub socket: OwnedFd,
+    /// `tasks` files of the cgroups to join (v1), opened by the parent.
+    pub cgroup_tasks: Vec<OwnedFd>,
+    /// Whether the cgroup namespace is made here, after joining, so that it is rooted there.
+    pub unshare_cgroup: bool,
+    /// The ids that set-up runs as.
+    pub setup_ids: Option<(u32, u32)>,
+    /// Whether `lo` is brought up.
+    pub loopback: bool,
+    /// Host name, without the NUL.
+    pub hostname: CString,
+    /// The file system part.
+    pub rootfs: rootfs::ArmedRoot,
+    /// Descriptors that become 0, 1 and 2, unless they are a terminal.
+    pub stdio: [RawFd; 3],
+    /// Whether 0, 1 and 2 are a new terminal.
+    pub terminal: bool,
+    /// Working directory.
+    pub cwd: CString,
+    /// Resource, soft, hard.
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Ids and rights.
+    pub privs: privs::ArmedPrivs,
+    /// Whether PID 1 is our init.
+    pub init: bool,
+    /// Where the program may be, in the order of PATH.
+    pub candidates: Vec<CString>,
+    /// The program that the child goes through, where stockade's own binary is in reach.
+    pub stub: Option<OwnedFd>,
+    /// Its arguments.
+    pub argv: CStringArray,
+    /// Its environment.
+    pub envp: CStringArray,
+}
+
+pub use privs::ArmedPrivs;
+
+/// Why a step did not work: which of several, and the errno.
+pub(crate) struct Failure(pub Step, pub u32, pub Errno);
+
+pub(crate) type Done<T = ()> = Result<T, Failure>;
+
+/// Attaches the step to a system call's result.
+pub(crate) trait At<T> {
+    fn at(self, step: Step) -> Done<T>;
+    fn at_index(self, step: Step, index: u32) -> Done<T>;
+}
+
+impl<T> At<T> for sys::Result<T> {
+    fn at(self, step: Step) -> Done<T> {
+        self.map_err(|e| Failure(step, 0, e))
+    }
+
+    fn at_index(self, step: Step, index: u32) -> Done<T> {
+        self.map_err(|e| Failure(step, index, e))
+    }
+}
+
+/// Runs the plan and execs the job. Never returns: it execs, becomes the init, or reports and
+/// exits.
+pub fn enter(armed: &Armed) -> ! {
+    #[cfg(debug_assertions)]
+    sys::guard::arm();
+    let stdio = match set_up(armed) {
+        // Every one of them is the terminal. Open until exec: nobody else has it by name.
+        Ok(Some(terminal)) => [terminal.into_raw_fd(); 3],
+        Ok(None) => armed.stdio,
+        Err(failure) => fail(armed.socket.as_fd(), &failure),
+    };
+    if armed.init { init::run(armed, stdio) } else { become_job(armed, stdio) }
+}
+
+/// The ordered list. The order is the security; each line says why it stands where it does.
+fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
+    let socket = armed.socket.as_fd();
+    // First, before anything can be attacked through /proc: no ptrace, no /proc/self/mem, for
+    // whoever shares our ids (CVE-2016-9962).
+    process::set_undumpable().at(Step::ParentDeath)?;
+    // Early, so that every page and every CPU tick from here on is the jail's. `0` names the
+    // caller, for which the kernel skips the system-wide lock that a foreign pid would take.
+    for (index, tasks) in (0..).zip(&armed.cgroup_tasks) {
+        io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;
+    }
+    // Only now: the namespace's root is the cgroup that its maker is in.
+    if armed.unshare_cgroup {
+        process::unshare(libc::CLONE_NEWCGROUP).at(Step::NewCgroupNamespace)?;
+    }
+    wait_for_go(socket)?;
+    // After Go, since it needs the id map. From here on we are nobody outside.
+    if let Some((uid, gid)) = armed.setup_ids {
+        sys::cred::set_groups(&[]).at(Step::SetupIds)?;
+        sys::cred::set_gid(gid).at(Step::SetupIds)?;
+        sys::cred::set_uid(uid).at(Step::SetupIds)?;
+        process::set_undumpable().at(Step::SetupIds)?;
+    }
+    // After the change of ids, which clears it. If the parent died before this line its end of
+    // the socket is closed, and reading Go has failed; or it dies later, and this fires.
+    process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
+    // A session of its own: no controlling terminal of the caller's to push input into
+    // (CVE-2017-5226). The job makes another one below the init.
+    process::setsid().at(Step::Session)?;
+    // A kernel without keyrings has none to leak.
+    match process::new_session_keyring() {
+        Err(e) if e.0 == libc::ENOSYS => {}
+        other => other.at(Step::Keyring)?,
+    }
+    if armed.loopback {
+        sys::net::loopback_up().at(Step::Loopback)?;
+    }
+    rootfs::set_up(&armed.rootfs, socket)?;
+    sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
+    if armed.terminal { open_terminal(armed).map(Some) } else { Ok(None) }
+}
+
+/// A terminal of the jail's own devpts, so that its name is right inside. The peer comes from
+/// the master's descriptor and not from a path that could be something else (CVE-2025-52565).
+fn open_terminal(armed: &Armed) -> Done<OwnedFd> {
+    let flags = libc::O_RDWR;
+    let root = sys::fs::cwd();
+    let master = sys::fs::open_beneath(root, c"dev/pts/ptmx", flags, 0, Resolve::NoSymlinks)
+        .at(Step::Terminal)?;
+    io::unlock_pty(master.as_fd()).at(Step::Terminal)?;
+    let peer = io::pty_peer(master.as_fd()).at(Step::Terminal)?;
+    // The job's own, so that it may open it by name.
+    sys::fs::chown(peer.as_fd(), armed.privs.uid, UNCHANGED).at(Step::Terminal)?;
+    let socket = armed.socket.as_fd();
+    io::send(socket, &Message::Console.to_bytes(), Some(master.as_fd())).at(Step::Terminal)?;
+    Ok(peer)
+}
+
+/// The id that fchown(2) takes for "leave it".
+const UNCHANGED: u32 = u32::MAX;
+
+/// Reads Go; end of file means that the supervisor is gone.
+fn wait_for_go(socket: BorrowedFd<'_>) -> Done {
+    let mut buf = [0u8; crate::wire::SIZE];
+    let (n, _) = io::recv(socket, &mut buf, false).at(Step::Handshake)?;
+    match buf.get(..n).and_then(Message::from_bytes) {
+        Some(Message::Go) => Ok(()),
+        _ => Err(Failure(Step::Handshake, 0, Errno(libc::EPIPE))),
+    }
+}
+
+/// The last stretch, in the job's own process: stdio, limits, rights, exec.
+fn become_job(armed: &Armed, stdio: [RawFd; 3]) -> ! {
+    if let Err(failure) = before_closing(armed, stdio) {
+        fail(armed.socket.as_fd(), &failure);
+    }
+    let failure = match after_closing(armed) {
+        Err(failure) => failure,
+        Ok(()) => exec(armed),
+    };
+    fail(io::well_known(ERROR_FD), &failure)
+}
+
+/// Where the socket is once the other descriptors are closed.
+const ERROR_FD: RawFd = 3;
+/// Where the stub is then.
+const STUB_FD: RawFd = 4;
+
+fn before_closing(armed: &Armed, stdio: [RawFd; 3]) -> Done {
+    if armed.init {
+        // Not the init's session, so that a terminal's signals never reach the init.
+        process::setsid().at(Step::Session)?;
+    }
+    for (fd, target) in stdio.into_iter().zip(0..) {
+        io::dup_inheritable(fd, target).at(Step::Stdio)?;
+    }
+    if armed.terminal {
+        io::set_controlling_terminal(0).at(Step::Terminal)?;
+    }
+    for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
+        process::set_rlimit(*resource, *soft, *hard).at_index(Step::Rlimit, index)?;
+    }
+    process::umask(armed.umask);
+    // Tried again as the job's user, below: a directory that only root may enter is an error,
+    // but one that is gone or outside shows best here.
+    sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
+    // A descriptor of the host must not be a way out of the root (CVE-2024-21626).
+    match sys::fs::cwd_is_inside_root() {
+        Ok(true) => {}
+        Ok(false) => return Err(Failure(Step::CwdEscaped, 0, Errno(libc::EXDEV))),
+        Err(e) => return Err(Failure(Step::CwdEscaped, 0, e)),
+    }
+    // Nothing but 0, 1, 2 and the socket is needed any more: whatever the caller had open is
+    // closed here, close-on-exec or not.
+    let Some(stub) = &armed.stub else {
+        io::dup_cloexec(armed.socket.as_raw_fd(), ERROR_FD).at(Step::CloseFds)?;
+        return io::close_range(ERROR_FD.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds);
+    };
+    // Both come from numbers far above, so neither move is in the other's way. The socket must
+    // live through the stub's own execve; the stub closes it for the job.
+    io::dup_inheritable(armed.socket.as_raw_fd(), ERROR_FD).at(Step::CloseFds)?;
+    io::dup_cloexec(stub.as_raw_fd(), STUB_FD).at(Step::CloseFds)?;
+    io::close_range(STUB_FD.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)
+}
+
+fn after_closing(armed: &Armed) -> Done {
+    privs::drop_all(&armed.privs)?;
+    if !armed.init {
+        // Again: the change of ids has cleared it, and nobody else would end the job when the
+        // supervisor dies.
+        process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
+    }
+    sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
+    signal::reset_dispositions();
+    signal::set_mask(0).map(drop).at(Step::Session)?;
+    // Last of all: what the filter forbids is needed until here.
+    privs::load_filter_last(&armed.privs)
+}
+
+/// Tries each place in turn, as execvp(3) does, and says why none worked.
+fn exec(armed: &Armed) -> Failure {
+    let mut answer = Errno(libc::ENOENT);
+    let mut at = 0;
+    for (index, path) in (0..).zip(&armed.candidates) {
+        let errno = match &armed.stub {
+            None => process::execve(path, &armed.argv, &armed.envp),
+            // The stub cannot come back to try the next: it is told one that can be executed.
+            Some(_) => match sys::fs::may_execute(path) {
+                Ok(()) => {
+                    process::execve_stub(io::well_known(STUB_FD), path, &armed.argv, &armed.envp)
+                }
+                Err(e) => e,
+            },
+        };
+        match errno.0 {
+            libc::ENOENT | libc::ENOTDIR => {}
+            // Remembered: a later directory of PATH may have one that can be executed.
+            libc::EACCES => (answer, at) = (errno, index),
+            _ => return Failure(Step::Exec, index, errno),
+        }
+    }
+    Failure(Step::Exec, at, answer)
+}
+
+/// Reports and ends. If the report cannot be sent the supervisor sees an end without one.
+fn fail(socket: BorrowedFd<'_>, failure: &Failure) -> ! {
+    let Failure(step, index, errno) = *failure;
+    let report = Message::Failed(Fail { step, index, errno: errno.0 });
+    // write and not sendmsg: the job's filter may already be loaded, and permits write. The
+    // result is of no use: there is nobody else to tell.
+    let _ = io::write(socket, &report.to_bytes());
+    process::exit_group(125)
+}

@@ -1,0 +1,89 @@
+//! Giving up rights: ids, capabilities, no_new_privs, the filter. In this order.
+
+#![forbid(unsafe_code)]
+
+use super::{At, Done};
+use crate::sys::{cred, process};
+use crate::wire::Step;
+
+/// What the job may keep.
+#[derive(Debug)]
+pub struct ArmedPrivs {
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// All supplementary groups; `None`: they cannot be set.
+    pub groups: Option<Vec<u32>>,
+    /// Capabilities kept.
+    pub caps: u64,
+    /// Newest capability of the kernel.
+    pub last_cap: u32,
+    /// Whether execve can never add rights.
+    pub no_new_privs: bool,
+    /// The filter; empty: none.
+    pub filter: Vec<seccompiler::sock_filter>,
+    /// Flags of seccomp(2).
+    pub filter_flags: u32,
+    /// Whether the filter is loaded before the capabilities go.
+    pub filter_early: bool,
+}
+
+/// Everything up to the filter.
+pub fn drop_all(p: &ArmedPrivs) -> Done {
+    if p.filter_early && !p.filter.is_empty() {
+        // Without no_new_privs the load needs CAP_SYS_ADMIN, which is about to go.
+        process::seccomp_load(&p.filter, p.filter_flags).at(Step::Seccomp)?;
+    }
+    // First, since dropping from the bounding set needs CAP_SETPCAP. To the last one that this
+    // kernel has: a list of our own would leave a newer one in.
+    for cap in 0..=p.last_cap {
+        if p.caps & (1 << cap) == 0 {
+            cred::drop_bounding(cap).at_index(Step::Bounding, cap)?;
+        }
+    }
+    if p.caps != 0 {
+        // Leaving uid 0 would empty the permitted set.
+        cred::keep_caps().at(Step::Capabilities)?;
+    }
+    set_ids(p)?;
+    // A user other than root keeps capabilities through execve only as ambient ones, which must
+    // be inheritable; root needs neither, and CVE-2022-29162 says why it must not have them.
+    let passed_on = if p.uid == 0 { 0 } else { p.caps };
+    cred::set_caps(p.caps, p.caps, passed_on).at(Step::Capabilities)?;
+    cred::set_ambient(passed_on).at(Step::Capabilities)?;
+    if p.no_new_privs {
+        process::set_no_new_privs().at(Step::NoNewPrivs)?;
+    }
+    Ok(())
+}
+
+/// Groups before gid before uid: each change takes away the right to make the one before it.
+fn set_ids(p: &ArmedPrivs) -> Done {
+    if let Some(groups) = &p.groups {
+        cred::set_groups(groups).at(Step::Groups)?;
+    }
+    cred::set_gid(p.gid).at(Step::Gid)?;
+    cred::set_uid(p.uid).at(Step::Uid)
+}
+
+/// The filter, as the last act before exec.
+pub fn load_filter_last(p: &ArmedPrivs) -> Done {
+    if p.filter_early || p.filter.is_empty() {
+        return Ok(());
+    }
+    process::seccomp_load(&p.filter, p.filter_flags).at(Step::Seccomp)
+}
+
+/// The init keeps nothing: the job's ids, so that it may signal it, and no capability.
+pub fn drop_for_init(p: &ArmedPrivs) -> Done {
+    set_ids(p)?;
+    cred::set_ambient(0).at(Step::Capabilities)?;
+    cred::set_caps(0, 0, 0).at(Step::Capabilities)?;
+    process::set_no_new_privs().at(Step::NoNewPrivs)?;
+    // The change of ids may have made the process dumpable again under a permissive
+    // fs.suid_dumpable: nothing in the jail may look into it (CVE-2016-9962).
+    process::set_undumpable().at(Step::ParentDeath)?;
+    // It has also cleared this one.
+    process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)
+}

@@ -1,0 +1,331 @@
+//! The file system part: the pool, the root, the steps, pivot_root.
+//!
+//! Everything in the root is resolved below its descriptor (`RESOLVE_IN_ROOT`, no magic links):
+//! a hostile rootfs can point its symlinks wherever it likes and stays inside. Mounts are made
+//! detached and attached to an opened target, so nothing is looked up twice.
+
+#![forbid(unsafe_code)]
+
+use super::{At, Done, Failure};
+use crate::sys::fs::{self, Resolve};
+use crate::sys::mount::{self, FsContext, attr};
+use crate::sys::{self, Errno, io};
+use crate::wire::{Message, Step};
+use core::ffi::CStr;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Options of a file system: key, and value unless it is a flag.
+pub type Options = Vec<(CString, Option<CString>)>;
+
+/// The file system part of the plan, armed.
+#[derive(Debug)]
+pub struct ArmedRoot {
+    /// Options of the pool's tmpfs.
+    pub pool: Options,
+    /// The root; `None`: a directory of the pool.
+    pub root: Option<Tree>,
+    /// Whether it is made read-only in the end.
+    pub read_only: bool,
+    /// What is put into it.
+    pub steps: Vec<ArmedStep>,
+    /// Which step of the plan each is: those whose source is missing and optional are left out.
+    pub present: Vec<usize>,
+}
+
+/// A mount of the host to be.
+#[derive(Debug)]
+pub enum Tree {
+    /// Detached and checked by a privileged parent.
+    Detached(OwnedFd),
+    /// To be copied by the child itself, as an ordinary user must; then compared with what the
+    /// parent saw, so that a swapped name is noticed.
+    Path {
+        /// Path on the host.
+        path: CString,
+        /// Its device.
+        dev: u64,
+        /// Its inode.
+        ino: u64,
+    },
+}
+
+/// A place in the root: relative to it, with all its ancestors, so that nothing is composed in
+/// the child.
+#[derive(Debug)]
+pub struct Place {
+    /// `a/b/c`.
+    pub full: CString,
+    /// `a`, `a/b`; and the name of the next component after each.
+    pub ancestors: Vec<(CString, CString)>,
+    /// The first component, or `.` for the root itself.
+    pub first: CString,
+}
+
+/// A step, armed.
+#[derive(Debug)]
+#[allow(missing_docs)] // the fields are those of plan::MountStep
+pub enum ArmedStep {
+    Filesystem { fstype: CString, options: Options, target: Place, attrs: u64, strict: bool },
+    Bind { tree: Tree, target: Place, attrs: u64, directory: bool },
+    PoolDir { name: CString, target: Place, mode: u32, owner: Option<(u32, u32)>, attrs: u64 },
+    Directory { target: Place, mode: u32 },
+    File { target: Place, mode: u32, contents: Vec<u8> },
+    Symlink { target: Place, to: CString },
+    Mask { target: Place },
+    Remount { target: Place },
+    ReadOnly { target: Place },
+}
+
+/// What the steps work with.
+struct Work<'a> {
+    root: BorrowedFd<'a>,
+    pool: BorrowedFd<'a>,
+    null: Option<OwnedFd>,
+    empty: Option<OwnedFd>,
+}
+
+/// Builds the root and makes it the root.
+pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
+    // Nothing that is mounted from here on shows outside, and nothing outside here.
+    mount::make_all_private().at(Step::Propagation)?;
+    let host = fs::open_at(fs::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
+    let pool = open_pool(&armed.pool, host.as_fd()).at(Step::Pool)?;
+    io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
+    let root = open_root(armed, host.as_fd(), pool.as_fd())?;
+    let mut work = Work { root: root.as_fd(), pool: pool.as_fd(), null: None, empty: None };
+    for (index, step) in (0..).zip(&armed.steps) {
+        work.run(step).map_err(|e| Failure(Step::Mount, index, e))?;
+    }
+    // pivot_root(".", "."): the old root ends on top of the new one, where it is detached with
+    // everything on it, the pool's first mount included. No directory for it is needed.
+    fs::change_dir_fd(root.as_fd()).at(Step::Pivot)?;
+    fs::pivot_root_here().at(Step::Pivot)?;
+    fs::change_dir_fd(host.as_fd()).at(Step::DetachOldRoot)?;
+    mount::detach_here().at(Step::DetachOldRoot)?;
+    fs::change_dir_fd(root.as_fd()).at(Step::DetachOldRoot)?;
+    if armed.read_only {
+        mount::set_attr(root.as_fd(), attr::RDONLY, 0, false, None).at(Step::RootReadOnly)?;
+    }
+    Ok(())
+}
+
+/// One tmpfs for all writable places, so that one size limits them together. It is attached
+/// over the old root, since mounts can be copied from an attached one only (before Linux
+/// 6.15), and goes with it.
+fn open_pool(options: &Options, host: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+    let context = FsContext::open(c"tmpfs")?;
+    for (key, value) in options {
+        context.set(key, value.as_deref())?;
+    }
+    let pool = context.mount(attr::NOSUID | attr::NODEV)?;
+    mount::attach(pool.as_fd(), host)?;
+    Ok(pool)
+}
+
+fn open_root(armed: &ArmedRoot, host: BorrowedFd<'_>, pool: BorrowedFd<'_>) -> Done<OwnedFd> {
+    let safe = attr::NOSUID | attr::NODEV;
+    let root = match &armed.root {
+        None => {
+            let name = c"root";
+            fs::mkdir_at(pool, name, 0o755).at(Step::Root)?;
+            mount::clone_tree(pool, name, false).at(Step::Root)?
+        }
+        Some(tree) => {
+            let owned = open_tree(tree).at(Step::Root)?;
+            if armed.read_only {
+                // Its submounts stay read-only; the top is opened again, so that mount points
+                // can be made, and closed for good once everything is mounted. Where the host
+                // itself mounted it read-only that is refused, and mount points must exist.
+                mount::set_attr(owned.as_fd(), attr::RDONLY, 0, true, None).at(Step::Root)?;
+                let _ = mount::set_attr(owned.as_fd(), 0, attr::RDONLY, false, None);
+            }
+            owned
+        }
+    };
+    mount::set_attr(root.as_fd(), safe, 0, true, None).at(Step::Root)?;
+    mount::attach(root.as_fd(), host).at(Step::Root)?;
+    Ok(root)
+}
+
+/// The mount of a host path; `ESTALE` if the path is no longer what the parent saw.
+fn open_tree(tree: &Tree) -> sys::Result<OwnedFd> {
+    match tree {
+        // A second descriptor of the same mount: the first stays with Armed.
+        Tree::Detached(fd) => io::duplicate(fd.as_fd()),
+        Tree::Path { path, dev, ino } => {
+            let copy = mount::clone_tree(fs::cwd(), path, true)?;
+            let seen = fs::stat(copy.as_fd())?;
+            if seen.dev == *dev && seen.ino == *ino { Ok(copy) } else { Err(Errno(libc::ESTALE)) }
+        }
+    }
+}
+
+impl Work<'_> {
+    fn run(&mut self, step: &ArmedStep) -> sys::Result<()> {
+        match step {
+            ArmedStep::Filesystem { fstype, options, target, attrs, strict } => {
+                let context = FsContext::open(fstype)?;
+                for (key, value) in options {
+                    context.set(key, value.as_deref())?;
+                }
+                let tree = context.mount(*attrs)?;
+                let resolve = if *strict { Resolve::NoSymlinks } else { Resolve::InRoot };
+                mount::attach(tree.as_fd(), self.directory(target, resolve, 0o755)?.as_fd())
+            }
+            ArmedStep::Bind { tree, target, attrs, directory } => {
+                let tree = open_tree(tree)?;
+                mount::set_attr(tree.as_fd(), *attrs, 0, true, None)?;
+                let target = if *directory {
+                    self.directory(target, Resolve::InRoot, 0o755)?
+                } else {
+                    self.file(target)?
+                };
+                mount::attach(tree.as_fd(), target.as_fd())
+            }
+            ArmedStep::PoolDir { name, target, mode, owner, attrs } => {
+                let tree = self.pool_dir(name, *mode, *owner)?;
+                mount::set_attr(tree.as_fd(), *attrs, 0, false, None)?;
+                mount::attach(tree.as_fd(), self.directory(target, Resolve::InRoot, 0o755)?.as_fd())
+            }
+            ArmedStep::Directory { target, mode } => {
+                self.directory(target, Resolve::InRoot, *mode).map(drop)
+            }
+            ArmedStep::File { target, mode, contents } => self.write_file(target, *mode, contents),
+            ArmedStep::Symlink { target, to } => {
+                let (parent, name) = self.parent(target)?;
+                fs::symlink_at(to, parent.as_fd(), name)
+            }
+            ArmedStep::Mask { target } => self.mask(target),
+            ArmedStep::Remount { target } => {
+                let there = self.open(&target.full, libc::O_PATH, Resolve::InRoot)?;
+                mount::set_attr(there.as_fd(), attr::RDONLY, 0, false, None)
+            }
+            ArmedStep::ReadOnly { target } => {
+                let Some(there) = self.open_if_there(target)? else { return Ok(()) };
+                let copy = mount::clone_tree(there.as_fd(), c"", true)?;
+                mount::set_attr(copy.as_fd(), attr::RDONLY, 0, true, None)?;
+                mount::attach(copy.as_fd(), there.as_fd())
+            }
+        }
+    }
+
+    fn open(&self, path: &CStr, flags: i32, resolve: Resolve) -> sys::Result<OwnedFd> {
+        fs::open_beneath(self.root, path, flags, 0, resolve)
+    }
+
+    fn open_if_there(&self, place: &Place) -> sys::Result<Option<OwnedFd>> {
+        match self.open(&place.full, libc::O_PATH, Resolve::InRoot) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(e) if e.0 == libc::ENOENT || e.0 == libc::ENOTDIR => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Opens a directory; makes it, and those above it, where missing.
+    fn directory(&self, place: &Place, resolve: Resolve, mode: u32) -> sys::Result<OwnedFd> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        match self.open(&place.full, flags, resolve) {
+            Err(e) if e.0 == libc::ENOENT => {}
+            other => return other,
+        }
+        let (parent, name) = self.parent(place)?;
+        match fs::mkdir_at(parent.as_fd(), name, mode) {
+            Err(e) if e.0 != libc::EEXIST => return Err(e),
+            _ => {}
+        }
+        self.open(&place.full, flags, resolve)
+    }
+
+    /// Opens the directory that a place is in, making it where missing, and the last name.
+    fn parent<'p>(&self, place: &'p Place) -> sys::Result<(OwnedFd, &'p CStr)> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let Some((nearest, name)) = place.ancestors.last() else {
+            return Ok((self.open(c".", flags, Resolve::InRoot)?, &place.first));
+        };
+        match self.open(nearest, flags, Resolve::InRoot) {
+            Err(e) if e.0 == libc::ENOENT => {}
+            other => return Ok((other?, name)),
+        }
+        // From the top: each directory is made in the one just opened.
+        let mut above = self.open(c".", flags, Resolve::InRoot)?;
+        let mut component: &CStr = &place.first;
+        for (path, next) in &place.ancestors {
+            above = match self.open(path, flags, Resolve::InRoot) {
+                Err(e) if e.0 == libc::ENOENT => {
+                    match fs::mkdir_at(above.as_fd(), component, 0o755) {
+                        Err(e) if e.0 != libc::EEXIST => return Err(e),
+                        _ => {}
+                    }
+                    self.open(path, flags, Resolve::InRoot)?
+                }
+                other => other?,
+            };
+            component = next;
+        }
+        Ok((above, name))
+    }
+
+    /// Opens a place that is no directory; makes an empty file where missing.
+    fn file(&self, place: &Place) -> sys::Result<OwnedFd> {
+        match self.open(&place.full, libc::O_PATH, Resolve::InRoot) {
+            Err(e) if e.0 == libc::ENOENT => {}
+            other => return other,
+        }
+        let (parent, name) = self.parent(place)?;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        fs::open_at(parent.as_fd(), name, flags, 0o644)?;
+        self.open(&place.full, libc::O_PATH, Resolve::InRoot)
+    }
+
+    fn write_file(&self, place: &Place, mode: u32, contents: &[u8]) -> sys::Result<()> {
+        let (parent, name) = self.parent(place)?;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        let file = fs::open_at(parent.as_fd(), name, flags, mode)?;
+        fs::chmod(file.as_fd(), mode)?;
+        if contents.is_empty() { Ok(()) } else { io::write_whole(file.as_fd(), contents) }
+    }
+
+    fn pool_dir(&self, name: &CStr, mode: u32, owner: Option<(u32, u32)>) -> sys::Result<OwnedFd> {
+        fs::mkdir_at(self.pool, name, mode)?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let dir = fs::open_at(self.pool, name, flags, 0)?;
+        // Past the umask.
+        fs::chmod(dir.as_fd(), mode)?;
+        if let Some((uid, gid)) = owner {
+            fs::chown(dir.as_fd(), uid, gid)?;
+        }
+        mount::clone_tree(self.pool, name, false)
+    }
+
+    fn mask(&mut self, place: &Place) -> sys::Result<()> {
+        let Some(there) = self.open_if_there(place)? else { return Ok(()) };
+        let cover = if fs::stat(there.as_fd())?.is(libc::S_IFDIR) {
+            if self.empty.is_none() {
+                fs::mkdir_at(self.pool, c"empty", 0o555)?;
+                self.empty = Some(fs::open_at(self.pool, c"empty", libc::O_PATH, 0)?);
+            }
+            let empty = self.empty.as_ref().ok_or(Errno(libc::EIO))?;
+            mount::clone_tree(empty.as_fd(), c"", false)?
+        } else {
+            if self.null.is_none() {
+                let null = self.open(c"dev/null", libc::O_PATH, Resolve::NoSymlinks)?;
+                let seen = fs::stat(null.as_fd())?;
+                // Anything else there would show its content where nothing should be
+                // (CVE-2025-31133).
+                if !seen.is(libc::S_IFCHR) || seen.rdev != NULL_DEVICE {
+                    return Err(Errno(libc::ENOTUNIQ));
+                }
+                self.null = Some(null);
+            }
+            let null = self.null.as_ref().ok_or(Errno(libc::EIO))?;
+            mount::clone_tree(null.as_fd(), c"", false)?
+        };
+        let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;
+        mount::set_attr(cover.as_fd(), attrs, 0, false, None)?;
+        mount::attach(cover.as_fd(), there.as_fd())
+    }
+}
+
+/// 1:3, as the kernel encodes it in st_rdev.
+const NULL_DEVICE: u64 = (1 << 8) | 3;

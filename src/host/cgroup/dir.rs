@@ -1,0 +1,201 @@
+//! A cgroup directory by descriptor: control files read and written relative to it.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::{self, fs, io, process};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// An open cgroup directory.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    /// For messages only.
+    pub(super) path: String,
+}
+
+fn c_string(name: &str) -> CString {
+    // Names here are our own constants and checked ids; one with a NUL opens nothing.
+    CString::new(name).unwrap_or_default()
+}
+
+impl Dir {
+    /// Opens a directory by path.
+    pub(super) fn open(path: &str) -> sys::Result<Dir> {
+        Dir::open_at(fs::cwd(), path, path.to_owned())
+    }
+
+    fn open_at(dir: BorrowedFd<'_>, name: &str, path: String) -> sys::Result<Dir> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        Ok(Dir { fd: fs::open_at(dir, &c_string(name), flags, 0)?, path })
+    }
+
+    /// Opens a child, never through a symlink.
+    pub(super) fn child(&self, name: &str) -> sys::Result<Dir> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let fd = fs::open_at(self.fd.as_fd(), &c_string(name), flags, 0)?;
+        Ok(Dir { fd, path: format!("{}/{name}", self.path) })
+    }
+
+    /// Makes and opens a child; `EEXIST` if it is there.
+    pub(super) fn make_child(&self, name: &str) -> sys::Result<Dir> {
+        fs::mkdir_at(self.fd.as_fd(), &c_string(name), 0o755)?;
+        self.child(name)
+    }
+
+    /// Removes a child.
+    pub(super) fn remove_child(&self, name: &str) -> sys::Result<()> {
+        fs::rmdir_at(self.fd.as_fd(), &c_string(name))
+    }
+
+    /// Writes a control file, whole.
+    pub(super) fn write(&self, file: &str, value: &str) -> sys::Result<()> {
+        let fd = fs::open_at(self.fd.as_fd(), &c_string(file), libc::O_WRONLY, 0)?;
+        io::write_whole(fd.as_fd(), value.as_bytes())
+    }
+
+    /// Writes a limit; the message names file and value.
+    pub(super) fn set(&self, file: &str, value: &str) -> Result<()> {
+        self.write(file, value).map_err(|e| {
+            let what = format!("write {value} to {}/{file}", self.path);
+            let error = Error::os(what, e);
+            match e.0 {
+                libc::EINVAL | libc::ERANGE => error.with_kind(Kind::InvalidConfig),
+                libc::EBUSY => error.with_kind(Kind::InvalidConfig).hint(
+                    "the kernel refuses the value now: for memory it is below what is in use",
+                ),
+                _ => error,
+            }
+        })
+    }
+
+    /// Opens a file of it.
+    pub(super) fn open_file(&self, file: &str, flags: i32) -> sys::Result<OwnedFd> {
+        fs::open_at(self.fd.as_fd(), &c_string(file), flags, 0)
+    }
+
+    /// Reads a control file; they fit one page.
+    pub(super) fn read(&self, file: &str) -> sys::Result<String> {
+        let fd = self.open_file(file, libc::O_RDONLY)?;
+        let mut buf = [0u8; 8192];
+        let n = io::read(fd.as_fd(), &mut buf)?;
+        Ok(String::from_utf8_lossy(buf.get(..n).unwrap_or(&[])).into_owned())
+    }
+
+    /// Reads a control file that is one number.
+    pub(super) fn number(&self, file: &str) -> Option<u64> {
+        self.read(file).ok()?.trim().parse().ok()
+    }
+
+    /// Reads one value of a file of `key value` lines.
+    pub(super) fn keyed(&self, file: &str, key: &str) -> Option<u64> {
+        keyed(&self.read(file).ok()?, key)
+    }
+
+    /// Takes the lock that says its maker lives.
+    pub(super) fn try_lock(&self) -> sys::Result<bool> {
+        io::try_lock(self.fd.as_fd())
+    }
+
+    /// Names of children that are cgroups of ours.
+    pub(super) fn our_children(&self) -> Vec<String> {
+        // The descriptor's own listing: /proc/self/fd is the one path that cannot be swapped.
+        use std::os::fd::AsRawFd;
+        let Ok(entries) = std::fs::read_dir(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+        else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+            .filter(|name| name.starts_with(super::PREFIX))
+            .collect()
+    }
+
+    /// Kills what is still inside, by pidfd, after another look at the membership, so that a
+    /// reused pid is never hit.
+    pub(super) fn kill_all(&self) {
+        if self.write("cgroup.kill", "1").is_ok() {
+            return;
+        }
+        let Ok(list) = self.read("cgroup.procs") else { return };
+        for pid in list.lines().filter_map(|l| l.parse::<i32>().ok()).filter(|p| *p > 0) {
+            let Ok(pidfd) = process::pidfd_open(pid) else { continue };
+            let still = self.read("cgroup.procs").unwrap_or_default();
+            if still.lines().any(|l| l.parse() == Ok(pid)) {
+                // It may have ended meanwhile, which is what is wanted.
+                let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// One value of `key value` lines.
+pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|l| {
+        let (k, v) = l.split_once(' ')?;
+        if k == key { v.trim().parse().ok() } else { None }
+    })
+}
+
+/// Opens or makes `PREFIX<id>` below `parent` and locks it. Two supervisors may meet: one that
+/// makes the directory and one that sees it before it is locked, takes it for abandoned and
+/// removes it. The loser makes it again.
+pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
+    for _ in 0..100 {
+        match parent.make_child(name) {
+            Ok(dir) => match dir.try_lock() {
+                // Still there under its name: nobody removed it before the lock was ours.
+                Ok(true) if parent.child(name).is_ok_and(|d| same(&d, &dir)) => return Ok(dir),
+                Ok(_) => {}
+                Err(e) => return Err(Error::os(format!("lock the cgroup {}", dir.path), e)),
+            },
+            // Removed between making and opening.
+            Err(e) if e.0 == libc::ENOENT || e.0 == libc::ENODEV => {}
+            Err(e) if e.0 == libc::EEXIST => {
+                let there = parent.child(name);
+                if there.is_ok_and(|d| {
+                    d.try_lock() == Ok(true) && {
+                        d.kill_all();
+                        true
+                    }
+                }) {
+                    // Abandoned: whoever made it is dead.
+                    let _ = parent.remove_child(name);
+                    continue;
+                }
+                let id = name.trim_start_matches(super::PREFIX);
+                return Err(Error::new(Kind::Exists, format!("the id {id:?} is in use"))
+                    .hint("give another --id, or none: stockade then makes one up"));
+            }
+            Err(e) => return Err(Error::os(format!("make a cgroup in {}", parent.path), e)),
+        }
+    }
+    Err(Error::new(Kind::Os, format!("make a cgroup in {}: it vanishes each time", parent.path)))
+}
+
+fn same(a: &Dir, b: &Dir) -> bool {
+    match (fs::stat(a.as_fd()), fs::stat(b.as_fd())) {
+        (Ok(a), Ok(b)) => a.dev == b.dev && a.ino == b.ino,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_matched_whole() {
+        let text = "oom 3\noom_kill 2\n";
+        assert_eq!(keyed(text, "oom_kill"), Some(2));
+        assert_eq!(keyed(text, "oom"), Some(3));
+        assert_eq!(keyed(text, "oo"), None);
+    }
+}

@@ -1,0 +1,346 @@
+//! The launch: one clone3, the id maps, Go, and the wait until the command runs.
+//!
+//! This is the parent's side of the handshake that `wire.rs` draws. Until `Started` (or the end
+//! of file that stands for it) nothing of the job has run; if anything fails before, the child
+//! is killed and reaped, and the cgroup removed, by dropping [`Launched`].
+
+#![forbid(unsafe_code)]
+
+use crate::child;
+use crate::error::{Error, Kind, Result};
+use crate::host::arm::{self, Kept, Wiring};
+use crate::host::cgroup::Cgroup;
+use crate::host::{exe, idmap};
+use crate::plan::facts::Facts;
+use crate::plan::values::quote;
+use crate::plan::{MountStep, Plan};
+use crate::sys::mount::{self, attr};
+use crate::sys::process;
+use crate::sys::{self, io, signal};
+use crate::wire::{Exit, Fail, Message, SIZE, Step};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Descriptors that become the job's 0, 1 and 2.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// A child that is being set up or runs. Dropped, it is killed and everything is removed.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) socket: OwnedFd,
+    pub(crate) cgroup: Cgroup,
+    reaped: bool,
+    /// For messages: which program places were tried, which step is which.
+    candidates: usize,
+    present: Vec<usize>,
+}
+
+/// What came over the socket.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The tmpfs of all writable places.
+    Pool(OwnedFd),
+    /// The master of the job's terminal.
+    Console(OwnedFd),
+    /// The command runs.
+    Started,
+    /// The init reaped the job.
+    Exited(Exit),
+    /// Set-up failed.
+    Failed(Fail),
+    /// Nobody is at the other end any more.
+    End,
+}
+
+/// Flags of clone3 for a plan.
+fn clone_flags(plan: &Plan, cgroup: &Cgroup) -> u64 {
+    let mut flags = [libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS]
+        .into_iter()
+        .fold(0, |all, f| all | u64::from(f.cast_unsigned()));
+    let mut add = |on: bool, f: i32| {
+        if on {
+            flags |= u64::from(f.cast_unsigned());
+        }
+    };
+    add(plan.namespaces.user.is_some(), libc::CLONE_NEWUSER);
+    add(plan.namespaces.network, libc::CLONE_NEWNET);
+    // With CLONE_INTO_CGROUP the new namespace's root is the new cgroup; on v1 the child makes
+    // it once it has joined.
+    add(!cgroup.joins_late(), libc::CLONE_NEWCGROUP);
+    if plan.namespaces.time {
+        flags |= process::CLONE_NEWTIME;
+    }
+    flags
+}
+
+/// Arms and clones.
+///
+/// # Errors
+/// Everything that [`arm`] and [`Cgroup::create`] find, and a refused clone.
+pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launched> {
+    if process::started_set_uid() {
+        return Err(Error::new(
+            Kind::Refused,
+            "stockade was started set-uid or with file capabilities",
+        )
+        .hint("it is not made for that (CVE-2016-8659); run it as root or as an ordinary user"));
+    }
+    let mut kept = Kept::default();
+    let rootfs = arm::root(plan, facts.privileged, &mut kept)?;
+    let present = rootfs.present.clone();
+    let cgroup = Cgroup::create(&plan.id, &plan.resources)?;
+    let pair = io::seqpacket_pair().and_then(|(a, b)| Ok((io::move_high(a)?, io::move_high(b)?)));
+    let (ours, theirs) = pair.map_err(|e| Error::os("make a socket pair", e))?;
+    let wiring = Wiring {
+        socket: theirs,
+        stdio: [stdio.stdin.as_raw_fd(), stdio.stdout.as_raw_fd(), stdio.stderr.as_raw_fd()],
+        cgroup_tasks: cgroup.tasks()?,
+        unshare_cgroup: cgroup.joins_late(),
+        last_cap: facts.last_cap,
+        exposed: exe::is_exposed(plan)?,
+    };
+    let armed = arm::all(plan, rootfs, wiring)?;
+    let (pid, pidfd) = clone(plan, &armed, &cgroup)?;
+    let launched = Launched {
+        pid,
+        pidfd,
+        socket: ours,
+        cgroup,
+        reaped: false,
+        candidates: armed.candidates.len(),
+        present,
+    };
+    // The child has its own copies; ours of the mounts, the socket's other end and the cgroup's
+    // files go here, so that the end of file means that the child is gone.
+    let Kept { map_by_jail } = kept;
+    drop(armed);
+    if let Some(user) = &plan.namespaces.user {
+        idmap::write_maps(pid, user)?;
+        if !map_by_jail.is_empty() {
+            let namespace = idmap::user_namespace(pid)?;
+            for (tree, shown) in &map_by_jail {
+                mount::set_attr(tree.as_fd(), attr::IDMAP, 0, true, Some(namespace.as_fd()))
+                    .map_err(|e| arm::cannot_map(shown, e))?;
+            }
+        }
+    }
+    io::send(launched.socket.as_fd(), &Message::Go.to_bytes(), None)
+        .map_err(|e| Error::os("tell the child to go on", e))?;
+    Ok(launched)
+}
+
+/// The clone itself, with every signal blocked: no handler of the embedder may run in the child,
+/// and none that comes for the init may be lost.
+fn clone(plan: &Plan, armed: &child::Armed, cgroup: &Cgroup) -> Result<(i32, OwnedFd)> {
+    let refused = |e| {
+        Error::step(Step::Handshake, "make the jail's namespaces (clone3)", sys::Errno::into_raw(e))
+    };
+    let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;
+    let cloned =
+        process::clone_into(clone_flags(plan, cgroup), cgroup.clone_into(), child::enter, armed);
+    signal::set_mask(mask).map_err(|e| Error::os("unblock signals", e))?;
+    cloned.map_err(refused)
+}
+
+impl Launched {
+    /// Reads the next message, without waiting.
+    ///
+    /// # Errors
+    /// The bytes are none of ours: whoever sent them is not our child's code.
+    pub(crate) fn next_event(&self) -> Result<Option<Event>> {
+        let mut buf = [0u8; SIZE + 1];
+        let (n, fd) = match io::recv(self.socket.as_fd(), &mut buf, true) {
+            Ok(got) => got,
+            Err(e) if e.0 == libc::EAGAIN => return Ok(None),
+            Err(e) if e.0 == libc::ECONNRESET => return Ok(Some(Event::End)),
+            Err(e) => return Err(Error::os("hear from the child", e)),
+        };
+        if n == 0 {
+            return Ok(Some(Event::End));
+        }
+        let garbled = || Error::new(Kind::Refused, "the child sent something that is no message");
+        Ok(Some(match (buf.get(..n).and_then(Message::from_bytes), fd) {
+            (Some(Message::Pool), Some(fd)) => Event::Pool(fd),
+            (Some(Message::Console), Some(fd)) => Event::Console(fd),
+            (Some(Message::Started), None) => Event::Started,
+            (Some(Message::Exited(exit)), None) => Event::Exited(exit),
+            (Some(Message::Failed(fail)), None) => Event::Failed(fail),
+            _ => return Err(garbled()),
+        }))
+    }
+
+    /// Sends a signal to PID 1 of the jail.
+    pub(crate) fn signal(&self, number: i32) -> sys::Result<()> {
+        process::pidfd_send_signal(self.pidfd.as_fd(), number)
+    }
+
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Waits for the end of PID 1, and with it of everything in the jail.
+    ///
+    /// # Errors
+    /// Somebody else reaped the child.
+    pub(crate) fn reap(&mut self) -> Result<process::Waited> {
+        loop {
+            match process::wait4(self.pid, 0) {
+                Ok(Some(waited)) => {
+                    self.reaped = true;
+                    return Ok(waited);
+                }
+                Ok(None) => {}
+                Err(e) if e.0 == libc::EINTR => {}
+                Err(e) => {
+                    // Reaped by the embedder's own wait for any child: the process is gone.
+                    self.reaped = e.0 == libc::ECHILD;
+                    return Err(Error::os("wait for the jail", e).hint(
+                        "the embedding program must not wait for children that are not its own \
+                         (waitpid(-1), SIGCHLD ignored)",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The words for a failed set-up.
+    pub(crate) fn explain(&self, plan: &Plan, fail: Fail) -> Error {
+        explain(plan, fail, &self.present, self.candidates)
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if !self.reaped {
+            // Already dead is as good; then the wait returns at once.
+            let _ = self.signal(libc::SIGKILL);
+            let _ = self.reap();
+        }
+        self.cgroup.remove();
+    }
+}
+
+/// Turns {step, index, errno} into a sentence, with the plan for the names.
+fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: usize) -> Error {
+    let p = &plan.process;
+    let index = usize::try_from(fail.index).unwrap_or(0);
+    let what = match fail.step {
+        Step::Exec => return explain_exec(plan, fail, candidates),
+        Step::Mount => {
+            let at = present.get(index).copied().unwrap_or(index);
+            let of = plan.steps.len();
+            plan.steps.get(at).map_or_else(
+                || "mount".to_owned(),
+                |s| format!("{} (step {} of {of})", describe(s), at + 1),
+            )
+        }
+        Step::Rlimit => p.rlimits.get(index).map_or_else(
+            || "set a resource limit".to_owned(),
+            |r| {
+                format!(
+                    "set the limit {} to {}:{}",
+                    crate::plan::rlimits::name(r.resource),
+                    r.soft,
+                    r.hard
+                )
+            },
+        ),
+        Step::Cwd => format!("change to the working directory {}", quote(&p.cwd)),
+        Step::CwdEscaped => format!("the working directory {} is outside the root", quote(&p.cwd)),
+        Step::Uid => format!("become user {}", p.uid),
+        Step::Gid => format!("become group {}", p.gid),
+        Step::Groups => "set the supplementary groups".to_owned(),
+        Step::Bounding => format!("drop capability {index} from the bounding set"),
+        Step::Seccomp => format!("load the seccomp filter {}", quote(&p.seccomp.name)),
+        other => sentence(other).to_owned(),
+    };
+    let error = Error::step(fail.step, what, fail.errno);
+    if fail.step == Step::CwdEscaped { error.with_kind(Kind::Refused) } else { error }
+}
+
+fn sentence(step: Step) -> &'static str {
+    match step {
+        Step::Handshake => "shake hands with the supervisor",
+        Step::JoinCgroup => "join the cgroup",
+        Step::NewCgroupNamespace => "make the cgroup namespace",
+        Step::ParentDeath => "protect the child from being looked into",
+        Step::SetupIds => "take the set-up's ids in the user namespace",
+        Step::Session => "make a session",
+        Step::Keyring => "make a session keyring",
+        Step::Loopback => "bring up lo",
+        Step::Propagation => "make the mounts private",
+        Step::Pool => "mount the tmpfs for writable places",
+        Step::Root => "mount the root",
+        Step::Pivot => "pivot_root",
+        Step::DetachOldRoot => "detach the old root",
+        Step::RootReadOnly => "make the root read-only",
+        Step::Hostname => "set the host name",
+        Step::SpawnInit => "start the init",
+        Step::Stdio => "set up standard input and output",
+        Step::Terminal => "set up the terminal",
+        Step::Capabilities => "set the capabilities",
+        Step::NoNewPrivs => "set no_new_privs",
+        Step::CloseFds => "close the caller's descriptors",
+        _ => "set up the jail",
+    }
+}
+
+fn describe(step: &MountStep) -> String {
+    let q = |p: &std::path::Path| quote(&p.to_string_lossy());
+    match step {
+        MountStep::Filesystem { fstype, target, .. } => format!("mount {fstype} on {}", q(target)),
+        MountStep::Bind { source, target, .. } => {
+            format!("bind mount {} on {}", q(source), q(target))
+        }
+        MountStep::PoolDir { target, .. } => format!("mount a tmpfs directory on {}", q(target)),
+        MountStep::Directory { target, .. } => format!("make the directory {}", q(target)),
+        MountStep::File { target, .. } => format!("make the file {}", q(target)),
+        MountStep::Symlink { target, .. } => format!("make the symlink {}", q(target)),
+        MountStep::Mask { target } => format!("mask {}", q(target)),
+        MountStep::Remount { target } | MountStep::ReadOnly { target } => {
+            format!("make {} read-only", q(target))
+        }
+    }
+}
+
+fn explain_exec(plan: &Plan, fail: Fail, candidates: usize) -> Error {
+    let command = quote(plan.process.argv.first().map_or("", String::as_str));
+    match fail.errno {
+        libc::ENOENT | libc::ENOTDIR => {
+            let error = Error::new(
+                Kind::CommandNotFound,
+                if candidates > 1 {
+                    format!("{command}: not found in the jail's PATH")
+                } else {
+                    format!("{command}: no such file in the jail, or its interpreter is missing")
+                },
+            );
+            error.hint(
+                "the host view shows /usr, /bin, /sbin and /lib*, and nothing under /home, /root \
+                 or /opt; bring a program in with -v, or give a --rootfs that has it",
+            )
+        }
+        libc::EACCES => Error::new(
+            Kind::CommandNotExecutable,
+            format!("{command}: permission denied"),
+        )
+        .hint("it is a directory, lacks the x bit, is on a noexec mount, or the job's user may not reach it"),
+        libc::ENOEXEC => Error::new(
+            Kind::CommandNotExecutable,
+            format!("{command}: exec format error"),
+        )
+        .hint("it is no program for this machine; a script needs a first line such as #!/bin/sh"),
+        libc::E2BIG => Error::new(
+            Kind::CommandNotExecutable,
+            format!("{command}: argument list too long"),
+        ),
+        errno => Error::step(Step::Exec, format!("execute {command}"), errno)
+            .with_kind(Kind::CommandNotExecutable),
+    }
+}

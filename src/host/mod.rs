@@ -1,0 +1,18 @@
+//! The supervisor's side: it may allocate, read files and fail with words.
+//!
+//! `probe` looks at the host once and hands the plan its facts; `arm` opens everything by
+//! descriptor; `launch` clones and writes the id maps; `supervise` watches until the end.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod arm;
+pub mod cgroup;
+pub(crate) mod exe;
+pub(crate) mod idmap;
+pub(crate) mod launch;
+pub(crate) mod probe;
+pub(crate) mod pump;
+pub(crate) mod reason;
+pub(crate) mod supervise;
+pub(crate) mod terminal;
+pub(crate) mod users;

@@ -1,0 +1,150 @@
+//! From what the kernel counted to a verdict and a sentence.
+
+#![forbid(unsafe_code)]
+
+use crate::host::cgroup::Counters;
+use crate::host::supervise::{Ended, EndedBy};
+use crate::outcome::{Limit, Status};
+use crate::plan::Plan;
+
+/// How it ended, why, and which limits were reached.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) status: Status,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) reason: String,
+    pub(crate) limits_hit: Vec<Limit>,
+}
+
+/// Judges.
+pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Option<u64>) -> Verdict {
+    let word = ended.exit.status;
+    let signal = libc::WIFSIGNALED(word).then(|| libc::WTERMSIG(word));
+    let exit_code = libc::WIFEXITED(word).then(|| libc::WEXITSTATUS(word));
+    let ooms = counted.oom_kills.unwrap_or(0);
+    let disk = disk_full(ended);
+
+    let mut limits_hit = Vec::new();
+    let mut hit = |yes: bool, limit: Limit| {
+        if yes {
+            limits_hit.push(limit);
+        }
+    };
+    hit(ooms > 0, Limit::Memory);
+    hit(counted.pids_refused.is_some_and(|n| n > 0), Limit::Pids);
+    hit(disk, Limit::Disk);
+    hit(ended.by == Some(EndedBy::Output), Limit::Output);
+    hit(ended.by == Some(EndedBy::Wall), Limit::Wall);
+    let cpu_signal = signal == Some(libc::SIGXCPU);
+    hit(ended.by == Some(EndedBy::Cpu) || cpu_signal, Limit::Cpu);
+
+    // A shell reports a child killed by SIGKILL as 137; with an OOM kill on the books that is
+    // what it means.
+    let killed = signal == Some(libc::SIGKILL) || exit_code == Some(137);
+    let status = match ended.by {
+        Some(EndedBy::Wall) => Status::Timeout,
+        Some(EndedBy::Cpu) => Status::CpuTime,
+        Some(EndedBy::Output) => Status::OutputLimit,
+        _ if ooms > 0 && killed => Status::OomKilled,
+        _ if cpu_signal => Status::CpuTime,
+        _ if signal.is_some() => Status::Signaled,
+        _ => Status::Exited,
+    };
+    let mut reason = match status {
+        Status::Timeout => {
+            format!("the wall time limit of {} ended it", seconds(plan.supervision.wall))
+        }
+        Status::CpuTime => {
+            format!("the CPU time limit of {} ended it", seconds(plan.supervision.cpu))
+        }
+        Status::OutputLimit => format!(
+            "it wrote more than the output limit of {}",
+            plan.supervision.output.map_or_else(String::new, size)
+        ),
+        Status::OomKilled => {
+            let limit =
+                plan.resources.memory.map_or_else(String::new, |m| format!(" of {}", size(m)));
+            format!("the kernel killed it for going over the memory limit{limit}")
+        }
+        Status::Signaled => {
+            let number = signal.unwrap_or(0);
+            let who = if ended.by == Some(EndedBy::Caller) { "the caller" } else { "signal" };
+            if ended.by == Some(EndedBy::Caller) {
+                format!("{who} ended it")
+            } else {
+                format!("{who} {number} ({}) ended it", signal_name(number))
+            }
+        }
+        _ => match exit_code {
+            Some(0) => "it exited with 0".to_owned(),
+            code => format!("it exited with {}", code.unwrap_or(0)),
+        },
+    };
+    explain(&mut reason, status, plan, counted, ooms, disk, shmem);
+    Verdict { status, exit_code, signal, reason, limits_hit }
+}
+
+/// What else the counters say.
+fn explain(
+    reason: &mut String,
+    status: Status,
+    plan: &Plan,
+    counted: &Counters,
+    ooms: u64,
+    disk: bool,
+    shmem: Option<u64>,
+) {
+    if ooms > 0 && status != Status::OomKilled {
+        reason.push_str(&format!(
+            "; the memory limit{} ended {ooms} of its processes",
+            plan.resources.memory.map_or_else(String::new, |m| format!(" of {}", size(m)))
+        ));
+    }
+    // Worth a word when it is a good part of what the limit is.
+    let limit = plan.resources.memory.unwrap_or(u64::MAX);
+    if let Some(pages) = shmem.filter(|s| ooms > 0 && *s >= limit / 4) {
+        reason.push_str(&format!(
+            "; {} of that were files in its tmpfs (/tmp, /work, /dev/shm), which count as memory",
+            size(pages)
+        ));
+    }
+    if let Some(refused) = counted.pids_refused.filter(|n| *n > 0) {
+        reason.push_str(&format!(
+            "; the limit of {} processes refused {refused} more",
+            plan.resources.pids.map_or_else(String::new, |n| n.to_string())
+        ));
+    }
+    if disk {
+        reason.push_str(&format!("; its disk of {} was full", size(plan.pool.size)));
+    }
+}
+
+/// No free block or inode: whatever was written next got ENOSPC.
+fn disk_full(ended: &Ended) -> bool {
+    ended.pool.is_some_and(|p| {
+        (p.blocks > 0 && p.blocks_free == 0) || (p.inodes > 0 && p.inodes_free == 0)
+    })
+}
+
+fn seconds(limit: Option<std::time::Duration>) -> String {
+    limit.map_or_else(String::new, |d| format!("{} s", d.as_secs_f64()))
+}
+
+/// Bytes in the largest unit that divides them.
+pub(crate) fn size(bytes: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes >> shift > 0 && bytes.trailing_zeros() >= shift {
+            return format!("{} {unit}", bytes >> shift);
+        }
+    }
+    if bytes >= 1 << 20 {
+        return format!("{} MiB", bytes >> 20);
+    }
+    format!("{bytes} bytes")
+}
+
+fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("SIG{number}"), |s| s.as_str().to_owned())
+}

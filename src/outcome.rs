@@ -1,0 +1,204 @@
+//! How a run ended, in the words of docs/outcome.md. Stable: fields are added, never changed.
+
+#![forbid(unsafe_code)]
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Version of the format.
+pub const SCHEMA: u32 = 1;
+
+/// How a run ended and what it used. A figure that this host cannot give is `None`.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The run's id.
+    pub id: String,
+    /// Labels that the caller gave.
+    pub labels: BTreeMap<String, String>,
+    /// How it ended.
+    pub status: Status,
+    /// The job's exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// One sentence for a person.
+    pub reason: String,
+    /// Wall time of the job, milliseconds.
+    pub wall_ms: f64,
+    /// CPU time of all its processes in user mode, milliseconds.
+    pub cpu_user_ms: Option<f64>,
+    /// The same in the kernel.
+    pub cpu_sys_ms: Option<f64>,
+    /// Most memory used at once, bytes; tmpfs pages and kernel memory included.
+    pub memory_peak_bytes: Option<u64>,
+    /// Processes that the kernel killed because of the memory limit.
+    pub oom_kills: Option<u64>,
+    /// Most processes and threads at once.
+    pub pids_peak: Option<u64>,
+    /// Limits that were reached.
+    pub limits_hit: Vec<Limit>,
+    /// What the job wrote to standard output.
+    pub stdout: Stream,
+    /// What the job wrote to standard error.
+    pub stderr: Stream,
+    /// What kept the job in.
+    pub isolation: Isolation,
+    /// Where the time went.
+    pub timings_ms: Timings,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// By itself.
+    Exited,
+    /// By a signal.
+    Signaled,
+    /// By the wall time limit.
+    Timeout,
+    /// By the CPU time limit.
+    CpuTime,
+    /// By the memory limit.
+    OomKilled,
+    /// By the output limit.
+    OutputLimit,
+    /// It was never run.
+    SetupFailed,
+}
+
+/// A limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Limit {
+    Memory,
+    Pids,
+    Disk,
+    Output,
+    Wall,
+    Cpu,
+}
+
+/// An output stream.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Stream {
+    /// Bytes that were passed on or kept.
+    pub bytes: u64,
+    /// Whether there was more than the limit.
+    pub truncated: bool,
+    /// What was captured.
+    #[serde(flatten)]
+    pub data: Option<Data>,
+}
+
+/// Captured output.
+#[derive(Clone, Debug, Serialize)]
+pub struct Data {
+    /// The text, or base64 of the bytes where they are no UTF-8.
+    pub data: String,
+    /// `utf-8` or `base64`.
+    pub encoding: &'static str,
+}
+
+impl Data {
+    /// Wraps captured bytes.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Data {
+        match String::from_utf8(bytes) {
+            Ok(data) => Data { data, encoding: "utf-8" },
+            Err(e) => {
+                use base64::Engine;
+                let data = base64::engine::general_purpose::STANDARD.encode(e.as_bytes());
+                Data { data, encoding: "base64" }
+            }
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        use base64::Engine;
+        if self.encoding == "base64" {
+            base64::engine::general_purpose::STANDARD.decode(&self.data).unwrap_or_default()
+        } else {
+            self.data.clone().into_bytes()
+        }
+    }
+}
+
+/// What kept the job in.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Isolation {
+    /// Namespaces that were new.
+    pub namespaces: Vec<&'static str>,
+    /// Ids inside and outside, as `inside:outside:count`; `None` without a user namespace.
+    pub uid_map: Option<Vec<String>>,
+    /// The same for groups.
+    pub gid_map: Option<Vec<String>>,
+    /// `host-view` or the rootfs directory.
+    pub rootfs: String,
+    /// Whether the root was read-only.
+    pub read_only_root: bool,
+    /// `none` or `host`.
+    pub network: &'static str,
+    /// `v1`, `v2`; `None`: no cgroup.
+    pub cgroup: Option<&'static str>,
+    /// Limits in force, by the name of the option.
+    pub limits: BTreeMap<&'static str, u64>,
+    /// Name of the system call filter; `None`: none.
+    pub seccomp: Option<String>,
+    /// Whether execve could add rights.
+    pub no_new_privs: bool,
+    /// Capabilities kept.
+    pub capabilities: Vec<String>,
+    /// What the host could not give and `allow-degraded` let pass.
+    pub degraded: Vec<String>,
+}
+
+/// Where the time went, milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Timings {
+    /// Until the command was started.
+    pub setup: f64,
+    /// While it ran.
+    pub run: f64,
+    /// Until everything was removed.
+    pub teardown: f64,
+}
+
+impl Outcome {
+    /// The exit status that `stockade jail` has for it.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        let code = match self.status {
+            Status::Timeout | Status::CpuTime => 124,
+            Status::OomKilled | Status::OutputLimit => 137,
+            Status::SetupFailed => self.exit_code.unwrap_or(125),
+            Status::Exited => self.exit_code.unwrap_or(0),
+            Status::Signaled => 128 + self.signal.unwrap_or(0),
+        };
+        u8::try_from(code & 0xff).unwrap_or(125)
+    }
+
+    /// Whether the job ended by itself with exit code 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.status == Status::Exited && self.exit_code == Some(0)
+    }
+
+    /// The outcome as JSON.
+    ///
+    /// # Panics
+    /// Never: every field can be written.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
+    }
+}

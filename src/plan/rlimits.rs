@@ -1,0 +1,84 @@
+//! All sixteen resource limits: a job inherits none of the caller's.
+
+#![forbid(unsafe_code)]
+
+/// A limit: its number (`RLIMIT_*`), soft and hard value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// What is in force.
+    pub soft: u64,
+    /// What the job may raise it to.
+    pub hard: u64,
+}
+
+/// No limit.
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// Names in the order of their numbers on x86-64 and arm64, with the defaults of a job: soft, hard.
+///
+/// Memory, processes and files are limited by the cgroup and the tmpfs: an address space
+/// limit breaks V8 and the JVM, which reserve far more than they use. No core is dumped, so no
+/// crash reaches the host's core_pattern handler (a core limit of 0 is obeyed by a pipe
+/// handler only if it is exactly 0 and not 1, core(5)).
+pub const DEFAULTS: [(&str, u64, u64); 16] = [
+    ("cpu", UNLIMITED, UNLIMITED),
+    ("fsize", UNLIMITED, UNLIMITED),
+    ("data", UNLIMITED, UNLIMITED),
+    ("stack", 8 << 20, UNLIMITED),
+    ("core", 0, 0),
+    ("rss", UNLIMITED, UNLIMITED),
+    ("nproc", UNLIMITED, UNLIMITED),
+    ("nofile", 1024, 524_288),
+    ("memlock", 8 << 20, 8 << 20),
+    ("as", UNLIMITED, UNLIMITED),
+    ("locks", UNLIMITED, UNLIMITED),
+    ("sigpending", 4096, 4096),
+    ("msgqueue", 819_200, 819_200),
+    ("nice", 0, 0),
+    ("rtprio", 0, 0),
+    ("rttime", UNLIMITED, UNLIMITED),
+];
+
+/// The limits of a job: the defaults, then what was asked for. A default never exceeds the
+/// caller's hard limit, since an ordinary user could not set it.
+#[must_use]
+pub fn plan(asked: &[Rlimit], caller_hard: &[u64; 16]) -> Vec<Rlimit> {
+    (0u32..)
+        .zip(DEFAULTS.iter().zip(caller_hard))
+        .map(|(resource, ((_, soft, hard), cap))| {
+            asked.iter().rev().find(|r| r.resource == resource).copied().unwrap_or(Rlimit {
+                resource,
+                soft: (*soft).min(*cap),
+                hard: (*hard).min(*cap),
+            })
+        })
+        .collect()
+}
+
+/// The name of a limit.
+#[must_use]
+pub fn name(resource: u32) -> &'static str {
+    usize::try_from(resource).ok().and_then(|n| DEFAULTS.get(n)).map_or("?", |d| d.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h16_all_sixteen_limits_are_set_and_none_is_inherited() {
+        let limits = plan(&[Rlimit { resource: 7, soft: 5, hard: 6 }], &[UNLIMITED; 16]);
+        assert_eq!(limits.len(), 16);
+        assert_eq!(limits[7], Rlimit { resource: 7, soft: 5, hard: 6 });
+        assert_eq!(limits[4], Rlimit { resource: 4, soft: 0, hard: 0 });
+    }
+
+    #[test]
+    fn a_default_stays_below_what_an_ordinary_user_may_set() {
+        let mut hard = [UNLIMITED; 16];
+        hard[7] = 512;
+        assert_eq!(plan(&[], &hard)[7], Rlimit { resource: 7, soft: 512, hard: 512 });
+    }
+}

@@ -1,0 +1,330 @@
+//! Reading, writing, polling, pipes and the socket pair.
+
+use super::{Errno, Result, check, check_int, int};
+use libc::{c_int, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `read(fd, buf)`.
+pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize> {
+    // SAFETY: the kernel writes at most `len` bytes to the live, writable slice.
+    let n = unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast::<c_void>(), buf.len()) };
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// `write(fd, buf)`.
+pub fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
+    // SAFETY: the kernel reads at most `len` bytes from the live slice.
+    let n = unsafe { libc::write(fd.as_raw_fd(), buf.as_ptr().cast::<c_void>(), buf.len()) };
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// Writes all of `buf`; a short write is an error, since control files take a value whole.
+pub fn write_whole(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<()> {
+    loop {
+        match write(fd, buf) {
+            Ok(n) if n == buf.len() => return Ok(()),
+            Ok(_) => return Err(Errno(libc::EIO)),
+            Err(e) if e.0 == libc::EINTR => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// `pipe2(O_CLOEXEC)`: the read end, the write end.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut fds: [RawFd; 2] = [-1, -1];
+    // SAFETY: the kernel writes two descriptors to the live array.
+    check_int(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: both are new and nobody else owns them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+/// `socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)`.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    let mut fds: [RawFd; 2] = [-1, -1];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes two descriptors to the live array.
+    check_int(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: both are new and nobody else owns them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+/// Room for the control message that carries one descriptor (`CMSG_SPACE(4)` is 24 on 64 bit).
+#[repr(C, align(8))]
+struct Control([u8; 32]);
+
+/// Sends one packet with at most one descriptor.
+pub fn send(sock: BorrowedFd<'_>, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    let mut iov =
+        libc::iovec { iov_base: data.as_ptr().cast_mut().cast::<c_void>(), iov_len: data.len() };
+    let mut control = Control([0; 32]);
+    // SAFETY: msghdr is integers and pointers, for which all-zero is a value.
+    let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    if let Some(fd) = fd {
+        msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
+        // SAFETY: CMSG_SPACE and CMSG_LEN are arithmetic; CMSG_FIRSTHDR returns a pointer into
+        // `control`, which is aligned and large enough for one header and one descriptor.
+        unsafe {
+            msg.msg_controllen = libc::CMSG_SPACE(4) as _;
+            let head = libc::CMSG_FIRSTHDR(&raw const msg);
+            (*head).cmsg_level = libc::SOL_SOCKET;
+            (*head).cmsg_type = libc::SCM_RIGHTS;
+            (*head).cmsg_len = libc::CMSG_LEN(4) as _;
+            libc::CMSG_DATA(head).cast::<c_int>().write_unaligned(fd.as_raw_fd());
+        }
+    }
+    loop {
+        // SAFETY: all pointers in `msg` are to live locals; data is only read.
+        let n = unsafe { libc::sendmsg(sock.as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL) };
+        match usize::try_from(n) {
+            Ok(n) if n == data.len() => return Ok(()),
+            Ok(_) => return Err(Errno(libc::EIO)),
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
+}
+
+/// Receives one packet and at most one descriptor (close-on-exec). 0 bytes: the peer is gone.
+pub fn recv(
+    sock: BorrowedFd<'_>,
+    buf: &mut [u8],
+    nonblocking: bool,
+) -> Result<(usize, Option<OwnedFd>)> {
+    let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast::<c_void>(), iov_len: buf.len() };
+    let mut control = Control([0; 32]);
+    // SAFETY: msghdr is integers and pointers, for which all-zero is a value.
+    let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
+    // SAFETY: arithmetic. Room for one descriptor only: the kernel closes what does not fit.
+    msg.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
+    let wait = if nonblocking { libc::MSG_DONTWAIT } else { 0 };
+    let n = loop {
+        // SAFETY: all pointers in `msg` are to live, writable locals.
+        let n =
+            unsafe { libc::recvmsg(sock.as_raw_fd(), &raw mut msg, libc::MSG_CMSG_CLOEXEC | wait) };
+        match usize::try_from(n) {
+            Ok(n) => break n,
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    };
+    let mut fd = None;
+    // SAFETY: the kernel has set msg_controllen to what it wrote; CMSG_FIRSTHDR is null when
+    // that is less than a header, and otherwise points into `control`.
+    unsafe {
+        let head = libc::CMSG_FIRSTHDR(&raw const msg);
+        if !head.is_null()
+            && (*head).cmsg_level == libc::SOL_SOCKET
+            && (*head).cmsg_type == libc::SCM_RIGHTS
+        {
+            let raw = libc::CMSG_DATA(head).cast::<c_int>().read_unaligned();
+            fd = Some(OwnedFd::from_raw_fd(raw));
+        }
+    }
+    Ok((n, fd))
+}
+
+/// One descriptor of a poll(2) call.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct PollFd(libc::pollfd);
+
+impl PollFd {
+    /// Waits for `events` (`POLLIN`, `POLLOUT`); a negative descriptor is skipped.
+    #[must_use]
+    pub fn new(fd: RawFd, events: i16) -> PollFd {
+        PollFd(libc::pollfd { fd, events, revents: 0 })
+    }
+
+    /// What happened, `POLLHUP` and `POLLERR` included.
+    #[must_use]
+    pub fn revents(&self) -> i16 {
+        self.0.revents
+    }
+}
+
+/// `ppoll(fds, timeout)` without a mask; `None` waits for ever. An interrupted call reports
+/// nothing ready.
+pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<()> {
+    let time = timeout_ns.map(|ns| libc::timespec {
+        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0),
+    });
+    let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
+    // SAFETY: PollFd is a transparent pollfd, so the slice is `count` writable pollfds; the
+    // timeout is null or a live timespec; no mask.
+    let n = unsafe {
+        libc::ppoll(fds.as_mut_ptr().cast::<libc::pollfd>(), count, time, core::ptr::null())
+    };
+    match check_int(n) {
+        Ok(_) => Ok(()),
+        Err(e) if e.0 == libc::EINTR => {
+            for fd in fds {
+                fd.0.revents = 0;
+            }
+            Ok(())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// `splice(from, to, len)`, never waiting for a pipe.
+pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    // SAFETY: null offsets use the descriptors' own.
+    let n = unsafe {
+        libc::splice(
+            from.as_raw_fd(),
+            core::ptr::null_mut(),
+            to.as_raw_fd(),
+            core::ptr::null_mut(),
+            len,
+            flags,
+        )
+    };
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// `send(fd, buf, MSG_DONTWAIT | MSG_NOSIGNAL)`: to a socket without waiting, leaving the
+/// blocking mode that others share alone.
+pub fn send_now(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the kernel reads at most `len` bytes from the live slice.
+    let n = unsafe { libc::send(fd.as_raw_fd(), buf.as_ptr().cast::<c_void>(), buf.len(), flags) };
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// `ioctl(FIONREAD)`: bytes waiting in a pipe.
+pub fn bytes_waiting(fd: BorrowedFd<'_>) -> Result<usize> {
+    let mut n: c_int = 0;
+    // SAFETY: FIONREAD writes one int to the live local.
+    check_int(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n) })?;
+    Ok(usize::try_from(n).unwrap_or(0))
+}
+
+/// `dup3(from, to, 0)`: `to` stays open across execve, which is what it is for.
+pub fn dup_inheritable(from: RawFd, to: RawFd) -> Result<()> {
+    if from == to {
+        // dup3 refuses equal descriptors; clear close-on-exec instead.
+        // SAFETY: integers only.
+        return check_int(unsafe { libc::fcntl(from, libc::F_SETFD, 0) }).map(drop);
+    }
+    // SAFETY: integers only; the kernel closes what `to` was.
+    check_int(unsafe { libc::dup3(from, to, 0) }).map(drop)
+}
+
+/// `dup3(from, to, O_CLOEXEC)`.
+pub fn dup_cloexec(from: RawFd, to: RawFd) -> Result<()> {
+    if from == to {
+        return Ok(());
+    }
+    // SAFETY: integers only; the kernel closes what `to` was.
+    check_int(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) }).map(drop)
+}
+
+/// `close_range(first, last)` (Linux 5.9).
+pub fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: integers only. The caller closes its own descriptors before exec or exit, and
+    // owns no handle to them that would be used again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// `ioctl(TIOCSCTTY)`: makes the terminal the session's controlling one.
+pub fn set_controlling_terminal(fd: RawFd) -> Result<()> {
+    // SAFETY: the argument is an integer.
+    check_int(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Copies the window size from one terminal to another.
+pub fn copy_window_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: winsize is four integers, for which all-zero is a value.
+    let mut size: libc::winsize = unsafe { core::mem::zeroed() };
+    // SAFETY: TIOCGWINSZ writes one winsize to the live local, TIOCSWINSZ reads it.
+    check_int(unsafe { libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    // SAFETY: as above.
+    check_int(unsafe { libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// `ioctl(TIOCGPTPEER)` (Linux 4.13): the terminal side of a pty, by its descriptor and not by
+/// a path that could be something else (CVE-2025-52565).
+pub fn pty_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the argument is an integer.
+    let fd = check_int(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)`.
+pub fn eventfd() -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    let fd = check_int(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(int(fd.into())) })
+}
+
+/// Takes ownership of a descriptor that the user named by number, made close-on-exec. The
+/// duplicate is at 3 or higher; the named one stays as it was.
+pub fn duplicate_number(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: integers only; the kernel checks that the descriptor is open.
+    let new = check_int(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// `flock(fd, operation | LOCK_NB)`; `Ok(false)`: somebody else holds it.
+pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: integers only.
+    match check_int(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(e) if e.0 == libc::EWOULDBLOCK => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// A descriptor known by its number, such as the child's socket after its move.
+#[must_use]
+pub fn well_known(fd: RawFd) -> BorrowedFd<'static> {
+    debug_assert!(fd >= 0);
+    // SAFETY: used for a number that the caller has just made with dup3 and that stays open
+    // until execve or exit; were it closed, the kernel would answer EBADF.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// `fcntl(F_DUPFD_CLOEXEC, 16)`: moves a descriptor to 16 or higher, out of the way of the fixed
+/// numbers that a job's process has.
+pub fn move_high(fd: OwnedFd) -> Result<OwnedFd> {
+    // SAFETY: integers only; `fd` is open until it is dropped below.
+    let new = check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 16) })?;
+    drop(fd);
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// `fcntl(F_DUPFD_CLOEXEC)`: another descriptor of the same open file, at 3 or higher.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    duplicate_number(fd.as_raw_fd())
+}
+
+/// `ioctl(TIOCSPTLCK, 0)`: lets the terminal side of a new pty be opened.
+pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<()> {
+    let unlocked: c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int from the live local.
+    check_int(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) })
+        .map(drop)
+}
+
+/// Sets `O_NONBLOCK` on the open file, for all who share it: only for those of our own making.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: integers only.
+    let flags = check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: integers only.
+    check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
+        .map(drop)
+}

@@ -1,0 +1,27 @@
+//! The one network call of the engine itself: bringing up `lo`.
+
+use super::{Result, check_int};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// `IFF_UP | IFF_RUNNING`, in the width of `ifr_flags`.
+const UP_RUNNING: i16 = 0x41;
+
+/// Brings up the loopback interface of the current network namespace.
+pub fn loopback_up() -> Result<()> {
+    // SAFETY: integers only.
+    let fd = check_int(unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    let sock = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: ifreq is integers and a union of plain data, for which all-zero is a value.
+    let mut req: libc::ifreq = unsafe { core::mem::zeroed() };
+    for (slot, byte) in req.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *slot = byte.cast_signed();
+    }
+    // A new namespace's lo has no other flag that would have to be kept.
+    req.ifr_ifru.ifru_flags = UP_RUNNING;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq from the live local.
+    check_int(unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const req) })
+        .map(drop)
+}

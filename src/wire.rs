@@ -1,0 +1,239 @@
+//! Fixed-size messages between the supervisor and the child; no heap on either side.
+//!
+//! ```text
+//!   supervisor                              child (PID 1 of the jail)
+//!       |  ------------- clone3 ------------->  |
+//!       |  id maps, id-mapped mounts            |  joins its cgroups (v1)
+//!       |  -------------- Go ---------------->  |
+//!       |  <----- Pool (+ descriptor) --------  |  mounts, pivot_root, ...
+//!       |  <---- Console (+ descriptor) ------  |  if the job has a terminal
+//!       |  <-- Failed{step,index,errno} ------  |  or, when all went well:
+//!       |  <------------ Started -------------  |  execve has succeeded
+//!       |  <------- Exited{status, usage} ----  |  the init reaped the job
+//!       |  <-------------- EOF ---------------  |
+//! ```
+//!
+//! Without an init the job itself is PID 1: nobody is left to say `Started`, and the
+//! end of file at `execve` (the socket is close-on-exec) says it.
+
+#![forbid(unsafe_code)]
+
+/// What the child was doing when it failed. The numbers are the wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[allow(missing_docs)] // each name says what it is; error.rs has the sentences
+pub enum Step {
+    Handshake = 1,
+    JoinCgroup,
+    NewCgroupNamespace,
+    ParentDeath,
+    SetupIds,
+    Session,
+    Keyring,
+    Loopback,
+    Propagation,
+    Pool,
+    Root,
+    Mount,
+    Pivot,
+    DetachOldRoot,
+    RootReadOnly,
+    Hostname,
+    SpawnInit,
+    Stdio,
+    Terminal,
+    Rlimit,
+    Umask,
+    Cwd,
+    CwdEscaped,
+    Bounding,
+    Groups,
+    Gid,
+    Uid,
+    Capabilities,
+    NoNewPrivs,
+    Seccomp,
+    CloseFds,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Step; 32] = {
+        use Step::*;
+        [
+            Handshake,
+            JoinCgroup,
+            NewCgroupNamespace,
+            ParentDeath,
+            SetupIds,
+            Session,
+            Keyring,
+            Loopback,
+            Propagation,
+            Pool,
+            Root,
+            Mount,
+            Pivot,
+            DetachOldRoot,
+            RootReadOnly,
+            Hostname,
+            SpawnInit,
+            Stdio,
+            Terminal,
+            Rlimit,
+            Umask,
+            Cwd,
+            CwdEscaped,
+            Bounding,
+            Groups,
+            Gid,
+            Uid,
+            Capabilities,
+            NoNewPrivs,
+            Seccomp,
+            CloseFds,
+            Exec,
+        ]
+    };
+
+    fn from_wire(n: u32) -> Option<Step> {
+        Step::ALL.iter().copied().find(|s| *s as u32 == n)
+    }
+}
+
+/// Where a child stopped: the step, which of several (the third mount, say), and the errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fail {
+    /// What it was doing.
+    pub step: Step,
+    /// Which one, for steps that come in lists; 0 otherwise.
+    pub index: u32,
+    /// The kernel's answer.
+    pub errno: i32,
+}
+
+/// How the job ended, as PID 1 saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// The status word of wait4(2).
+    pub status: i32,
+    /// User CPU time of the job and its reaped descendants, microseconds.
+    pub utime_us: u64,
+    /// System CPU time, likewise.
+    pub stime_us: u64,
+    /// Largest resident set of one process, KiB.
+    pub maxrss_kib: u64,
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Supervisor to child: the id maps are in place.
+    Go,
+    /// Child to supervisor, with a descriptor: the tmpfs that all writable mounts share.
+    Pool,
+    /// Child to supervisor, with a descriptor: the master side of the job's terminal.
+    Console,
+    /// Child to supervisor: set-up failed here; the job was not run.
+    Failed(Fail),
+    /// Child to supervisor: execve succeeded.
+    Started,
+    /// Child to supervisor: the job ended.
+    Exited(Exit),
+}
+
+/// Size of every message, bytes.
+pub const SIZE: usize = 40;
+
+impl Message {
+    /// The bytes that go over the socket.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; SIZE] {
+        let mut out = [0u8; SIZE];
+        let (kind, a, b, c) = match self {
+            Message::Go => (1u32, 0, 0, 0),
+            Message::Pool => (2, 0, 0, 0),
+            Message::Console => (6, 0, 0, 0),
+            Message::Failed(f) => (3, f.step as u32, f.index, f.errno),
+            Message::Started => (4, 0, 0, 0),
+            Message::Exited(e) => {
+                put(&mut out, 16, &e.utime_us.to_ne_bytes());
+                put(&mut out, 24, &e.stime_us.to_ne_bytes());
+                put(&mut out, 32, &e.maxrss_kib.to_ne_bytes());
+                (5, 0, 0, e.status)
+            }
+        };
+        put(&mut out, 0, &kind.to_ne_bytes());
+        put(&mut out, 4, &a.to_ne_bytes());
+        put(&mut out, 8, &b.to_ne_bytes());
+        put(&mut out, 12, &c.to_ne_bytes());
+        out
+    }
+
+    /// Reads a message; `None` if the bytes are none of ours.
+    #[must_use]
+    pub fn from_bytes(b: &[u8]) -> Option<Message> {
+        if b.len() != SIZE {
+            return None;
+        }
+        let word = |at: usize| b.get(at..at + 4).and_then(|s| s.try_into().ok());
+        let long = |at: usize| b.get(at..at + 8).and_then(|s| s.try_into().ok());
+        let kind = u32::from_ne_bytes(word(0)?);
+        Some(match kind {
+            1 => Message::Go,
+            2 => Message::Pool,
+            6 => Message::Console,
+            3 => Message::Failed(Fail {
+                step: Step::from_wire(u32::from_ne_bytes(word(4)?))?,
+                index: u32::from_ne_bytes(word(8)?),
+                errno: i32::from_ne_bytes(word(12)?),
+            }),
+            4 => Message::Started,
+            5 => Message::Exited(Exit {
+                status: i32::from_ne_bytes(word(12)?),
+                utime_us: u64::from_ne_bytes(long(16)?),
+                stime_us: u64::from_ne_bytes(long(24)?),
+                maxrss_kib: u64::from_ne_bytes(long(32)?),
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// Copies without a bounds panic: the child must never unwind.
+fn put(out: &mut [u8; SIZE], at: usize, bytes: &[u8]) {
+    for (slot, byte) in out.iter_mut().skip(at).zip(bytes) {
+        *slot = *byte;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        let exit = Exit { status: -7, utime_us: 1 << 40, stime_us: 3, maxrss_kib: u64::MAX };
+        let mut all = vec![
+            Message::Go,
+            Message::Pool,
+            Message::Console,
+            Message::Started,
+            Message::Exited(exit),
+        ];
+        for step in Step::ALL {
+            all.push(Message::Failed(Fail { step, index: 9, errno: 22 }));
+        }
+        for m in all {
+            assert_eq!(Message::from_bytes(&m.to_bytes()), Some(m));
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_not_a_message() {
+        assert_eq!(Message::from_bytes(&[]), None);
+        assert_eq!(Message::from_bytes(&[0; SIZE]), None);
+        assert_eq!(Message::from_bytes(&[3; SIZE]), None);
+        assert_eq!(Message::from_bytes(&[0; SIZE + 1]), None);
+    }
+}
