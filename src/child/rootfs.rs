@@ -90,7 +90,11 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
     // Nothing that is mounted from here on shows outside, and nothing outside here.
     mount::make_all_private().at(Step::Propagation)?;
     let host = fs::open_at(fs::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
-    let pool = open_pool(&armed.pool, host.as_fd()).at(Step::Pool)?;
+    // Anywhere but on the old root's own "/": umount2 goes down to the topmost mount of what it
+    // is given, and would then detach the pool and leave the host's root where it is.
+    let anchor =
+        fs::open_at(fs::cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
+    let pool = open_pool(&armed.pool, anchor.as_fd()).at(Step::Pool)?;
     io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
     let root = open_root(armed, host.as_fd(), pool.as_fd())?;
     let mut work = Work { root: root.as_fd(), pool: pool.as_fd(), null: None, empty: None };
@@ -102,7 +106,7 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
     fs::change_dir_fd(root.as_fd()).at(Step::Pivot)?;
     fs::pivot_root_here().at(Step::Pivot)?;
     fs::change_dir_fd(host.as_fd()).at(Step::DetachOldRoot)?;
-    mount::detach_here().at(Step::DetachOldRoot)?;
+    detach_all_here().at(Step::DetachOldRoot)?;
     fs::change_dir_fd(root.as_fd()).at(Step::DetachOldRoot)?;
     if armed.read_only {
         mount::set_attr(root.as_fd(), attr::RDONLY, 0, false, None).at(Step::RootReadOnly)?;
@@ -110,16 +114,30 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
     Ok(())
 }
 
+/// Detaches the old root, and makes sure of it: umount2 takes the topmost mount of what it is
+/// given, so it is repeated until the kernel says that nothing of this namespace is there.
+fn detach_all_here() -> sys::Result<()> {
+    mount::detach_here()?;
+    for _ in 0..1024 {
+        match mount::detach_here() {
+            Ok(()) => {}
+            Err(e) if e.0 == libc::EINVAL => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Errno(libc::EBUSY))
+}
+
 /// One tmpfs for all writable places, so that one size limits them together. It is attached
-/// over the old root, since mounts can be copied from an attached one only (before Linux
+/// somewhere in the old root, since mounts can be copied from an attached one only (before Linux
 /// 6.15), and goes with it.
-fn open_pool(options: &Options, host: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+fn open_pool(options: &Options, anchor: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
     let context = FsContext::open(c"tmpfs")?;
     for (key, value) in options {
         context.set(key, value.as_deref())?;
     }
     let pool = context.mount(attr::NOSUID | attr::NODEV)?;
-    mount::attach(pool.as_fd(), host)?;
+    mount::attach(pool.as_fd(), anchor)?;
     Ok(pool)
 }
 

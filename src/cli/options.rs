@@ -46,7 +46,6 @@ pub(super) fn command() -> Command {
                 .value_name("COMMAND")
                 .num_args(0..)
                 .trailing_var_arg(true)
-                .allow_hyphen_values(true)
                 .value_parser(clap::value_parser!(std::ffi::OsString))
                 .help("What to run, and its arguments"),
         )
