@@ -81,8 +81,13 @@ pub enum ArmedStep {
 struct Work<'a> {
     root: BorrowedFd<'a>,
     pool: BorrowedFd<'a>,
+    /// A mount that hides a file, and one that hides a directory: the first of each is made, the
+    /// others are copies of it.
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
+    /// The directory that was worked in last and its path: steps come in runs, and a directory
+    /// that is held needs no second look-up.
+    held: Option<(&'a CStr, OwnedFd)>,
 }
 
 /// Builds the root and makes it the root.
@@ -97,7 +102,8 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
     let pool = open_pool(&armed.pool, anchor.as_fd()).at(Step::Pool)?;
     io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
     let root = open_root(armed, host.as_fd(), pool.as_fd())?;
-    let mut work = Work { root: root.as_fd(), pool: pool.as_fd(), null: None, empty: None };
+    let mut work =
+        Work { root: root.as_fd(), pool: pool.as_fd(), null: None, empty: None, held: None };
     for (index, step) in (0..).zip(&armed.steps) {
         work.run(step).map_err(|e| Failure(Step::Mount, index, e))?;
     }
@@ -179,8 +185,11 @@ fn open_tree(tree: &Tree) -> sys::Result<OwnedFd> {
     }
 }
 
-impl Work<'_> {
-    fn run(&mut self, step: &ArmedStep) -> sys::Result<()> {
+/// Where something is to be attached: an opened directory or file, and its path in the root.
+struct Target<'a>(&'a CStr, OwnedFd);
+
+impl<'a> Work<'a> {
+    fn run(&mut self, step: &'a ArmedStep) -> sys::Result<()> {
         match step {
             ArmedStep::Filesystem { fstype, options, target, attrs, strict } => {
                 let context = FsContext::open(fstype)?;
@@ -189,7 +198,8 @@ impl Work<'_> {
                 }
                 let tree = context.mount(*attrs)?;
                 let resolve = if *strict { Resolve::NoSymlinks } else { Resolve::InRoot };
-                mount::attach(tree.as_fd(), self.directory(target, resolve, 0o755)?.as_fd())
+                let target = self.directory(target, resolve, 0o755)?;
+                self.attach(&tree, &target)
             }
             ArmedStep::Bind { tree, target, attrs, directory } => {
                 let tree = open_tree(tree)?;
@@ -199,12 +209,13 @@ impl Work<'_> {
                 } else {
                     self.file(target)?
                 };
-                mount::attach(tree.as_fd(), target.as_fd())
+                self.attach(&tree, &target)
             }
             ArmedStep::PoolDir { name, target, mode, owner, attrs } => {
                 let tree = self.pool_dir(name, *mode, *owner)?;
                 mount::set_attr(tree.as_fd(), *attrs, 0, false, None)?;
-                mount::attach(tree.as_fd(), self.directory(target, Resolve::InRoot, 0o755)?.as_fd())
+                let target = self.directory(target, Resolve::InRoot, 0o755)?;
+                self.attach(&tree, &target)
             }
             ArmedStep::Directory { target, mode } => {
                 self.directory(target, Resolve::InRoot, *mode).map(drop)
@@ -212,7 +223,7 @@ impl Work<'_> {
             ArmedStep::File { target, mode, contents } => self.write_file(target, *mode, contents),
             ArmedStep::Symlink { target, to } => {
                 let (parent, name) = self.parent(target)?;
-                fs::symlink_at(to, parent.as_fd(), name)
+                fs::symlink_at(to, parent, name)
             }
             ArmedStep::Mask { target } => self.mask(target),
             ArmedStep::Remount { target } => {
@@ -221,90 +232,159 @@ impl Work<'_> {
             }
             ArmedStep::ReadOnly { target } => {
                 let Some(there) = self.open_if_there(target)? else { return Ok(()) };
-                let copy = mount::clone_tree(there.as_fd(), c"", true)?;
+                let copy = mount::clone_tree(there.1.as_fd(), c"", true)?;
                 mount::set_attr(copy.as_fd(), attr::RDONLY, 0, true, None)?;
-                mount::attach(copy.as_fd(), there.as_fd())
+                self.attach(&copy, &there)
             }
         }
+    }
+
+    /// Attaches, and lets go of a held directory that may be beneath it.
+    fn attach(&mut self, tree: &OwnedFd, target: &Target<'_>) -> sys::Result<()> {
+        mount::attach(tree.as_fd(), target.1.as_fd())?;
+        if self.held.as_ref().is_some_and(|(held, _)| is_within(held, target.0)) {
+            self.held = None;
+        }
+        Ok(())
     }
 
     fn open(&self, path: &CStr, flags: i32, resolve: Resolve) -> sys::Result<OwnedFd> {
         fs::open_beneath(self.root, path, flags, 0, resolve)
     }
 
-    fn open_if_there(&self, place: &Place) -> sys::Result<Option<OwnedFd>> {
-        match self.open(&place.full, libc::O_PATH, Resolve::InRoot) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(e) if e.0 == libc::ENOENT || e.0 == libc::ENOTDIR => Ok(None),
+    /// What is at a place, whatever it is, looked up in its directory if that is there.
+    fn open_if_there(&mut self, place: &'a Place) -> sys::Result<Option<Target<'a>>> {
+        let absent = |e: &Errno| e.0 == libc::ENOENT || e.0 == libc::ENOTDIR;
+        let found = match place.ancestors.last() {
+            Some((dir, name)) => match self.hold(dir) {
+                // A name alone: if it is a symlink it is resolved from the root, below.
+                Ok(()) => fs::open_beneath(
+                    self.held.as_ref().map_or(self.root, |(_, fd)| fd.as_fd()),
+                    name,
+                    libc::O_PATH,
+                    0,
+                    Resolve::Beneath,
+                ),
+                Err(e) => Err(e),
+            },
+            None => Err(Errno(libc::ELOOP)),
+        };
+        let found = match found {
+            Err(e) if e.0 == libc::ELOOP || e.0 == libc::EXDEV => {
+                self.open(&place.full, libc::O_PATH, Resolve::InRoot)
+            }
+            other => other,
+        };
+        match found {
+            Ok(fd) => Ok(Some(Target(&place.full, fd))),
+            Err(e) if absent(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// Opens a directory; makes it, and those above it, where missing.
-    fn directory(&self, place: &Place, resolve: Resolve, mode: u32) -> sys::Result<OwnedFd> {
-        let flags = libc::O_PATH | libc::O_DIRECTORY;
-        match self.open(&place.full, flags, resolve) {
-            Err(e) if e.0 == libc::ENOENT => {}
-            other => return other,
+    /// Opens a directory and keeps it; nothing if it is the one that is kept.
+    fn hold(&mut self, path: &'a CStr) -> sys::Result<()> {
+        if self.held.as_ref().is_some_and(|(held, _)| *held == path) {
+            return Ok(());
         }
-        let (parent, name) = self.parent(place)?;
-        match fs::mkdir_at(parent.as_fd(), name, mode) {
-            Err(e) if e.0 != libc::EEXIST => return Err(e),
-            _ => {}
-        }
-        self.open(&place.full, flags, resolve)
+        let dir = self.open(path, libc::O_PATH | libc::O_DIRECTORY, Resolve::InRoot)?;
+        self.held = Some((path, dir));
+        Ok(())
     }
 
-    /// Opens the directory that a place is in, making it where missing, and the last name.
-    fn parent<'p>(&self, place: &'p Place) -> sys::Result<(OwnedFd, &'p CStr)> {
+    /// Opens a directory; makes it, and those above it, where missing.
+    fn directory(
+        &mut self,
+        place: &'a Place,
+        resolve: Resolve,
+        mode: u32,
+    ) -> sys::Result<Target<'a>> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
-        let Some((nearest, name)) = place.ancestors.last() else {
-            return Ok((self.open(c".", flags, Resolve::InRoot)?, &place.first));
-        };
-        match self.open(nearest, flags, Resolve::InRoot) {
-            Err(e) if e.0 == libc::ENOENT => {}
-            other => return Ok((other?, name)),
+        let (parent, name) = self.parent(place)?;
+        // Made first: in a root of our own nothing is there yet. What is there already is looked
+        // up from the root, symlinks and all.
+        match fs::mkdir_at(parent, name, mode) {
+            Ok(()) => {
+                let made = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;
+                return Ok(Target(&place.full, made));
+            }
+            Err(e) if [libc::EEXIST, libc::EROFS, libc::EACCES, libc::EPERM].contains(&e.0) => {
+                match self.open(&place.full, flags, resolve) {
+                    Ok(there) => Ok(Target(&place.full, there)),
+                    // Not there either: then why it could not be made is the answer.
+                    Err(missing) if missing.0 == libc::ENOENT => Err(e),
+                    Err(other) => Err(other),
+                }
+            }
+            Err(e) => Err(e),
         }
-        // From the top: each directory is made in the one just opened.
-        let mut above = self.open(c".", flags, Resolve::InRoot)?;
+    }
+
+    /// The directory that a place is in, made where missing, and the last name.
+    fn parent(&mut self, place: &'a Place) -> sys::Result<(BorrowedFd<'_>, &'a CStr)> {
+        let Some((nearest, name)) = place.ancestors.last() else {
+            return Ok((self.root, &place.first));
+        };
+        match self.hold(nearest) {
+            Err(e) if e.0 == libc::ENOENT => self.make_ancestors(place)?,
+            other => other?,
+        }
+        Ok((self.held.as_ref().map_or(self.root, |(_, fd)| fd.as_fd()), name))
+    }
+
+    /// From the top: each directory is made in the one just opened.
+    fn make_ancestors(&mut self, place: &'a Place) -> sys::Result<()> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let mut above: Option<OwnedFd> = None;
         let mut component: &CStr = &place.first;
         for (path, next) in &place.ancestors {
-            above = match self.open(path, flags, Resolve::InRoot) {
+            let opened = match self.open(path, flags, Resolve::InRoot) {
                 Err(e) if e.0 == libc::ENOENT => {
-                    match fs::mkdir_at(above.as_fd(), component, 0o755) {
+                    let parent = above.as_ref().map_or(self.root, |fd| fd.as_fd());
+                    match fs::mkdir_at(parent, component, 0o755) {
                         Err(e) if e.0 != libc::EEXIST => return Err(e),
-                        _ => {}
+                        _ => self.open(path, flags, Resolve::InRoot)?,
                     }
-                    self.open(path, flags, Resolve::InRoot)?
                 }
                 other => other?,
             };
+            above = Some(opened);
             component = next;
         }
-        Ok((above, name))
+        if let (Some(fd), Some((path, _))) = (above, place.ancestors.last()) {
+            self.held = Some((path, fd));
+        }
+        Ok(())
     }
 
     /// Opens a place that is no directory; makes an empty file where missing.
-    fn file(&self, place: &Place) -> sys::Result<OwnedFd> {
-        match self.open(&place.full, libc::O_PATH, Resolve::InRoot) {
-            Err(e) if e.0 == libc::ENOENT => {}
-            other => return other,
-        }
-        let (parent, name) = self.parent(place)?;
+    fn file(&mut self, place: &'a Place) -> sys::Result<Target<'a>> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-        fs::open_at(parent.as_fd(), name, flags, 0o644)?;
-        self.open(&place.full, libc::O_PATH, Resolve::InRoot)
+        let (parent, name) = self.parent(place)?;
+        match fs::open_at(parent, name, flags, 0o644) {
+            Ok(made) => Ok(Target(&place.full, made)),
+            Err(e) => match self.open(&place.full, libc::O_PATH, Resolve::InRoot) {
+                Ok(there) => Ok(Target(&place.full, there)),
+                Err(missing) if missing.0 == libc::ENOENT => Err(e),
+                Err(other) => Err(other),
+            },
+        }
     }
 
-    fn write_file(&self, place: &Place, mode: u32, contents: &[u8]) -> sys::Result<()> {
+    fn write_file(&mut self, place: &'a Place, mode: u32, contents: &[u8]) -> sys::Result<()> {
         let (parent, name) = self.parent(place)?;
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-        let file = fs::open_at(parent.as_fd(), name, flags, mode)?;
+        let file = fs::open_at(parent, name, flags, mode)?;
         fs::chmod(file.as_fd(), mode)?;
         if contents.is_empty() { Ok(()) } else { io::write_whole(file.as_fd(), contents) }
     }
 
-    fn pool_dir(&self, name: &CStr, mode: u32, owner: Option<(u32, u32)>) -> sys::Result<OwnedFd> {
+    fn pool_dir(
+        &self,
+        name: &CStr,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    ) -> sys::Result<OwnedFd> {
         fs::mkdir_at(self.pool, name, mode)?;
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let dir = fs::open_at(self.pool, name, flags, 0)?;
@@ -313,36 +393,46 @@ impl Work<'_> {
         if let Some((uid, gid)) = owner {
             fs::chown(dir.as_fd(), uid, gid)?;
         }
-        mount::clone_tree(self.pool, name, false)
+        mount::clone_tree(dir.as_fd(), c"", false)
     }
 
-    fn mask(&mut self, place: &Place) -> sys::Result<()> {
+    fn mask(&mut self, place: &'a Place) -> sys::Result<()> {
         let Some(there) = self.open_if_there(place)? else { return Ok(()) };
-        let cover = if fs::stat(there.as_fd())?.is(libc::S_IFDIR) {
-            if self.empty.is_none() {
-                fs::mkdir_at(self.pool, c"empty", 0o555)?;
-                self.empty = Some(fs::open_at(self.pool, c"empty", libc::O_PATH, 0)?);
-            }
-            let empty = self.empty.as_ref().ok_or(Errno(libc::EIO))?;
-            mount::clone_tree(empty.as_fd(), c"", false)?
+        let is_dir = fs::stat(there.1.as_fd())?.is(libc::S_IFDIR);
+        let made = if is_dir { &self.empty } else { &self.null };
+        if let Some(made) = made {
+            let copy = mount::clone_tree(made.as_fd(), c"", false)?;
+            return self.attach(&copy, &there);
+        }
+        let cover = if is_dir {
+            fs::mkdir_at(self.pool, c"empty", 0o555)?;
+            mount::clone_tree(self.pool, c"empty", false)?
         } else {
-            if self.null.is_none() {
-                let null = self.open(c"dev/null", libc::O_PATH, Resolve::NoSymlinks)?;
-                let seen = fs::stat(null.as_fd())?;
-                // Anything else there would show its content where nothing should be
-                // (CVE-2025-31133).
-                if !seen.is(libc::S_IFCHR) || seen.rdev != NULL_DEVICE {
-                    return Err(Errno(libc::ENOTUNIQ));
-                }
-                self.null = Some(null);
-            }
-            let null = self.null.as_ref().ok_or(Errno(libc::EIO))?;
-            mount::clone_tree(null.as_fd(), c"", false)?
+            self.null_device()?
         };
         let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;
         mount::set_attr(cover.as_fd(), attrs, 0, false, None)?;
-        mount::attach(cover.as_fd(), there.as_fd())
+        self.attach(&cover, &there)?;
+        *(if is_dir { &mut self.empty } else { &mut self.null }) = Some(cover);
+        Ok(())
     }
+
+    /// The jail's /dev/null as a detached mount, once it is certain that it is one: anything else
+    /// there would show its content where nothing should be (CVE-2025-31133).
+    fn null_device(&self) -> sys::Result<OwnedFd> {
+        let null = self.open(c"dev/null", libc::O_PATH, Resolve::NoSymlinks)?;
+        let seen = fs::stat(null.as_fd())?;
+        if !seen.is(libc::S_IFCHR) || seen.rdev != NULL_DEVICE {
+            return Err(Errno(libc::ENOTUNIQ));
+        }
+        mount::clone_tree(null.as_fd(), c"", false)
+    }
+}
+
+/// Whether `path` is `place` or below it. Both are relative to the root.
+fn is_within(path: &CStr, place: &CStr) -> bool {
+    let (path, place) = (path.to_bytes(), place.to_bytes());
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
 }
 
 /// 1:3, as the kernel encodes it in st_rdev.

@@ -4,6 +4,8 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::{self, fs, io, process};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -100,14 +102,12 @@ impl Dir {
 
     /// Names of children that are cgroups of ours.
     pub(super) fn our_children(&self) -> Vec<String> {
-        // The descriptor's own listing: /proc/self/fd is the one path that cannot be swapped.
-        use std::os::fd::AsRawFd;
-        let Ok(entries) = std::fs::read_dir(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
-        else {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut dir) = nix::dir::Dir::openat(&self.fd, ".", flags, Mode::empty()) else {
             return Vec::new();
         };
-        entries
-            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        dir.iter()
+            .filter_map(|e| e.ok()?.file_name().to_str().ok().map(str::to_owned))
             .filter(|name| name.starts_with(super::PREFIX))
             .collect()
     }

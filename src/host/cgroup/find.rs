@@ -7,6 +7,7 @@
 
 use super::dir::Dir;
 use crate::error::{Error, Kind, Result};
+use crate::plan::Resources;
 use crate::sys::fs;
 use std::os::fd::AsFd;
 
@@ -31,20 +32,31 @@ pub(super) struct Mounts {
 }
 
 /// Controllers of v1 that limits or figures need. The first one present carries the lock.
-pub(super) const V1_CONTROLLERS: [&str; 6] =
-    ["pids", "memory", "cpu", "cpuacct", "cpuset", "devices"];
+fn v1_controllers(r: &Resources) -> Vec<&'static str> {
+    let mut list = vec!["pids", "memory", "cpuacct"];
+    if r.cpu_quota_us.is_some() || r.cpu_shares.is_some() {
+        list.push("cpu");
+    }
+    if r.cpuset.is_some() {
+        list.push("cpuset");
+    }
+    list
+}
 
 fn magic(path: &str) -> Option<i64> {
     let dir = Dir::open(path).ok()?;
     fs::statfs(dir.as_fd()).ok().map(|s| s.magic)
 }
 
-/// Finds the place. `parent` is the user's own wish, a path below the hierarchy's mount.
-pub(super) fn locate(parent: Option<&str>) -> Result<Place> {
+/// Finds the place. `parent` of the resources is the user's own wish, a path below the
+/// hierarchy's mount.
+pub(super) fn locate(r: &Resources) -> Result<Place> {
+    let parent = r.parent.as_deref();
+    let controllers = v1_controllers(r);
     if magic(ROOT) == Some(CGROUP2_MAGIC) {
         return Ok(Place::V2(v2_candidates(ROOT, parent)?));
     }
-    let mounts = v1_mounts(|controller| Some(format!("{ROOT}/{controller}")), parent);
+    let mounts = v1_mounts(&controllers, |c| Some(format!("{ROOT}/{c}")), parent);
     if !mounts.controllers.is_empty() {
         return Ok(Place::V1(mounts));
     }
@@ -56,6 +68,7 @@ pub(super) fn locate(parent: Option<&str>) -> Result<Place> {
         }
     }
     let mounts = v1_mounts(
+        &controllers,
         |controller| {
             let found = table.iter().find(|m| {
                 m.fs_type.0 == "cgroup" && m.super_opts.iter().any(|o| o == controller)
@@ -71,9 +84,13 @@ pub(super) fn locate(parent: Option<&str>) -> Result<Place> {
     Ok(Place::V1(mounts))
 }
 
-fn v1_mounts(place: impl Fn(&str) -> Option<String>, parent: Option<&str>) -> Mounts {
+fn v1_mounts(
+    controllers: &[&'static str],
+    place: impl Fn(&str) -> Option<String>,
+    parent: Option<&str>,
+) -> Mounts {
     let mut mounts = Mounts::default();
-    for controller in V1_CONTROLLERS {
+    for &controller in controllers {
         let Some(path) = place(controller) else { continue };
         let path = match parent {
             Some(parent) => format!("{path}/{}", parent.trim_matches('/')),

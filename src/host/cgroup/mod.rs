@@ -59,10 +59,10 @@ impl Cgroup {
     /// No cgroup can be made here, or a controller that a limit needs is not there, unless
     /// `allow_degraded`; a limit that the kernel refuses.
     pub fn create(id: &str, resources: &Resources) -> Result<Cgroup> {
-        let made = match find::locate(resources.parent.as_deref()) {
+        let made = match find::locate(resources) {
             Ok(find::Place::V2(candidates)) => v2::Group::create(id, &candidates, resources)
                 .map(|(group, missing)| (Group::V2(group), missing)),
-            Ok(find::Place::V1(mounts)) => v1::Group::create(id, &mounts, resources)
+            Ok(find::Place::V1(mounts)) => v1::Group::create(id, mounts, resources)
                 .map(|(group, missing)| (Group::V1(group), missing)),
             Err(e) => Err(e),
         };

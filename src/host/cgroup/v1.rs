@@ -10,7 +10,7 @@ use super::dir::{self, Dir};
 use super::find::Mounts;
 use super::{Counters, PREFIX};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{CPU_PERIOD_US, Resources};
+use crate::plan::Resources;
 use std::os::fd::OwnedFd;
 
 /// A run's cgroups.
@@ -23,28 +23,14 @@ pub(super) struct Group {
 
 impl Group {
     /// Makes them; what is missing comes second.
-    pub(super) fn create(id: &str, mounts: &Mounts, r: &Resources) -> Result<(Group, Vec<String>)> {
-        let (_, first) = mounts
+    pub(super) fn create(id: &str, mounts: Mounts, r: &Resources) -> Result<(Group, Vec<String>)> {
+        let first = mounts
             .controllers
             .first()
             .ok_or_else(|| Error::new(Kind::NotFound, "no v1 controller is mounted"))?;
-        remove_abandoned(first, mounts);
-        let name = format!("{PREFIX}{id}");
-        let mut group = Group { name, parts: Vec::with_capacity(4) };
-        for (controller, parent) in &mounts.controllers {
-            let needed = group.parts.is_empty()
-                || match *controller {
-                    "memory" => true,
-                    "pids" | "cpuacct" => true,
-                    "cpu" => r.cpu_quota_us.is_some() || r.cpu_shares.is_some(),
-                    "cpuset" => r.cpuset.is_some(),
-                    _ => false,
-                };
-            if !needed {
-                continue;
-            }
-            let parent = Dir::open(&parent.path)
-                .map_err(|e| Error::os(format!("open {}", parent.path), e))?;
+        remove_abandoned(&first.1, &mounts);
+        let mut group = Group { name: format!("{PREFIX}{id}"), parts: Vec::with_capacity(4) };
+        for (controller, parent) in mounts.controllers {
             let own = if group.parts.is_empty() {
                 dir::make_locked(&parent, &group.name)?
             } else {
@@ -107,7 +93,8 @@ impl Group {
             }
         }
         if let Some((dir, us)) = need("cpu", "cpus", r.cpu_quota_us.is_some()).zip(r.cpu_quota_us) {
-            dir.set("cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+            // The period of a new cgroup is the 100 ms that the quota is for
+            // (default_cfs_period in kernel/sched/fair.c).
             dir.set("cpu.cfs_quota_us", &us.to_string())?;
         }
         if let Some((dir, n)) = need("cpu", "cpu_shares", r.cpu_shares.is_some()).zip(r.cpu_shares)
