@@ -3,9 +3,12 @@
 //! ```text
 //!   supervisor                              child (PID 1 of the jail)
 //!       |  ------------- clone3 ------------->  |
-//!       |  id maps, id-mapped mounts            |  joins its cgroups (v1)
+//!       |  id maps, id-mapped mounts            |
 //!       |  -------------- Go ---------------->  |
 //!       |  <----- Pool (+ descriptor) --------  |  mounts, pivot_root, ...
+//!       |  makes the cgroups (v1)               |
+//!       |  ------- Join (+ descriptor) ------>  |  joins each (v1)
+//!       |  ------------- Proceed ------------>  |
 //!       |  <---- Console (+ descriptor) ------  |  if the job has a terminal
 //!       |  <-- Failed{step,index,errno} ------  |  or, when all went well:
 //!       |  <------------ Started -------------  |  execve has succeeded
@@ -130,6 +133,10 @@ pub struct Exit {
 pub enum Message {
     /// Supervisor to child: the id maps are in place.
     Go,
+    /// Supervisor to child, with a descriptor: the `tasks` file of a cgroup to join (v1).
+    Join,
+    /// Supervisor to child: every limit is in place.
+    Proceed,
     /// Child to supervisor, with a descriptor: the tmpfs that all writable mounts share.
     Pool,
     /// Child to supervisor, with a descriptor: the master side of the job's terminal.
@@ -154,6 +161,8 @@ impl Message {
             Message::Go => (1u32, 0, 0, 0),
             Message::Pool => (2, 0, 0, 0),
             Message::Console => (6, 0, 0, 0),
+            Message::Join => (7, 0, 0, 0),
+            Message::Proceed => (8, 0, 0, 0),
             Message::Failed(f) => (3, f.step as u32, f.index, f.errno),
             Message::Started => (4, 0, 0, 0),
             Message::Exited(e) => {
@@ -183,6 +192,8 @@ impl Message {
             1 => Message::Go,
             2 => Message::Pool,
             6 => Message::Console,
+            7 => Message::Join,
+            8 => Message::Proceed,
             3 => Message::Failed(Fail {
                 step: Step::from_wire(u32::from_ne_bytes(word(4)?))?,
                 index: u32::from_ne_bytes(word(8)?),

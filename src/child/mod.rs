@@ -29,8 +29,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 pub struct Armed {
     /// Our end of the socket.
     pub socket: OwnedFd,
-    /// `tasks` files of the cgroups to join (v1), opened by the parent.
-    pub cgroup_tasks: Vec<OwnedFd>,
     /// Whether the cgroup namespace is made here, after joining, so that it is rooted there.
     pub unshare_cgroup: bool,
     /// The ids that set-up runs as.
@@ -108,15 +106,6 @@ fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     // First, before anything can be attacked through /proc: no ptrace, no /proc/self/mem, for
     // whoever shares our ids (CVE-2016-9962).
     process::set_undumpable().at(Step::ParentDeath)?;
-    // Early, so that every page and every CPU tick from here on is the jail's. `0` names the
-    // caller, for which the kernel skips the system-wide lock that a foreign pid would take.
-    for (index, tasks) in (0..).zip(&armed.cgroup_tasks) {
-        io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;
-    }
-    // Only now: the namespace's root is the cgroup that its maker is in.
-    if armed.unshare_cgroup {
-        process::unshare(libc::CLONE_NEWCGROUP).at(Step::NewCgroupNamespace)?;
-    }
     wait_for_go(socket)?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
@@ -140,6 +129,9 @@ fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
         sys::net::loopback_up().at(Step::Loopback)?;
     }
     rootfs::set_up(&armed.rootfs, socket)?;
+    // After the mounts, which the supervisor has used to make the cgroups; before anything of the
+    // job's runs.
+    join_cgroups(armed)?;
     sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
     if armed.terminal { open_terminal(armed).map(Some) } else { Ok(None) }
 }
@@ -162,6 +154,30 @@ fn open_terminal(armed: &Armed) -> Done<OwnedFd> {
 
 /// The id that fchown(2) takes for "leave it".
 const UNCHANGED: u32 = u32::MAX;
+
+/// Joins what the supervisor sends, and waits for its word that every limit is in place.
+fn join_cgroups(armed: &Armed) -> Done {
+    let mut buf = [0u8; crate::wire::SIZE];
+    let mut index = 0;
+    loop {
+        let (n, tasks) = io::recv(armed.socket.as_fd(), &mut buf, false).at(Step::Handshake)?;
+        match (buf.get(..n).and_then(Message::from_bytes), tasks) {
+            (Some(Message::Join), Some(tasks)) => {
+                // `0` names the caller, for which the kernel skips the system-wide lock that
+                // moving a foreign pid takes.
+                io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;
+                index += 1;
+            }
+            (Some(Message::Proceed), None) => break,
+            _ => return Err(Failure(Step::Handshake, 0, Errno(libc::EPIPE))),
+        }
+    }
+    // Only now: the namespace's root is the cgroup that its maker is in.
+    if armed.unshare_cgroup {
+        process::unshare(libc::CLONE_NEWCGROUP).at(Step::NewCgroupNamespace)?;
+    }
+    Ok(())
+}
 
 /// Reads Go; end of file means that the supervisor is gone.
 fn wait_for_go(socket: BorrowedFd<'_>) -> Done {

@@ -29,6 +29,8 @@ pub struct ArmedRoot {
     pub read_only: bool,
     /// What is put into it.
     pub steps: Vec<ArmedStep>,
+    /// Whether a user namespace stands between the jail and the host's root.
+    pub foreign_modes: bool,
     /// Which step of the plan each is: those whose source is missing and optional are left out.
     pub present: Vec<usize>,
 }
@@ -85,6 +87,8 @@ struct Work<'a> {
     /// others are copies of it.
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
+    /// Whether the owner of the host's files is nobody here.
+    foreign_modes: bool,
     /// The directory that was worked in last and its path: steps come in runs, and a directory
     /// that is held needs no second look-up.
     held: Option<(&'a CStr, OwnedFd)>,
@@ -92,6 +96,8 @@ struct Work<'a> {
 
 /// Builds the root and makes it the root.
 pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
+    // Modes of what is made here are meant as they are; the job gets its own umask.
+    sys::process::umask(0);
     // Nothing that is mounted from here on shows outside, and nothing outside here.
     mount::make_all_private().at(Step::Propagation)?;
     let host = fs::open_at(fs::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
@@ -102,8 +108,14 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
     let pool = open_pool(&armed.pool, anchor.as_fd()).at(Step::Pool)?;
     io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
     let root = open_root(armed, host.as_fd(), pool.as_fd())?;
-    let mut work =
-        Work { root: root.as_fd(), pool: pool.as_fd(), null: None, empty: None, held: None };
+    let mut work = Work {
+        root: root.as_fd(),
+        pool: pool.as_fd(),
+        null: None,
+        empty: None,
+        foreign_modes: armed.foreign_modes,
+        held: None,
+    };
     for (index, step) in (0..).zip(&armed.steps) {
         work.run(step).map_err(|e| Failure(Step::Mount, index, e))?;
     }
@@ -147,13 +159,17 @@ fn open_pool(options: &Options, anchor: BorrowedFd<'_>) -> sys::Result<OwnedFd> 
     Ok(pool)
 }
 
-fn open_root(armed: &ArmedRoot, host: BorrowedFd<'_>, pool: BorrowedFd<'_>) -> Done<OwnedFd> {
+fn open_root<'a>(
+    armed: &'a ArmedRoot,
+    host: BorrowedFd<'_>,
+    pool: BorrowedFd<'_>,
+) -> Done<Opened<'a>> {
     let safe = attr::NOSUID | attr::NODEV;
     let root = match &armed.root {
         None => {
             let name = c"root";
             fs::mkdir_at(pool, name, 0o755).at(Step::Root)?;
-            mount::clone_tree(pool, name, false).at(Step::Root)?
+            Opened::Own(mount::clone_tree(pool, name, false).at(Step::Root)?)
         }
         Some(tree) => {
             let owned = open_tree(tree).at(Step::Root)?;
@@ -172,15 +188,33 @@ fn open_root(armed: &ArmedRoot, host: BorrowedFd<'_>, pool: BorrowedFd<'_>) -> D
     Ok(root)
 }
 
+/// A mount to be attached: the child's own, or one that stays with Armed.
+enum Opened<'a> {
+    Own(OwnedFd),
+    Lent(BorrowedFd<'a>),
+}
+
+impl AsFd for Opened<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Opened::Own(fd) => fd.as_fd(),
+            Opened::Lent(fd) => *fd,
+        }
+    }
+}
+
 /// The mount of a host path; `ESTALE` if the path is no longer what the parent saw.
-fn open_tree(tree: &Tree) -> sys::Result<OwnedFd> {
+fn open_tree(tree: &Tree) -> sys::Result<Opened<'_>> {
     match tree {
-        // A second descriptor of the same mount: the first stays with Armed.
-        Tree::Detached(fd) => io::duplicate(fd.as_fd()),
+        Tree::Detached(fd) => Ok(Opened::Lent(fd.as_fd())),
         Tree::Path { path, dev, ino } => {
             let copy = mount::clone_tree(fs::cwd(), path, true)?;
             let seen = fs::stat(copy.as_fd())?;
-            if seen.dev == *dev && seen.ino == *ino { Ok(copy) } else { Err(Errno(libc::ESTALE)) }
+            if seen.dev == *dev && seen.ino == *ino {
+                Ok(Opened::Own(copy))
+            } else {
+                Err(Errno(libc::ESTALE))
+            }
         }
     }
 }
@@ -240,7 +274,7 @@ impl<'a> Work<'a> {
     }
 
     /// Attaches, and lets go of a held directory that may be beneath it.
-    fn attach(&mut self, tree: &OwnedFd, target: &Target<'_>) -> sys::Result<()> {
+    fn attach(&mut self, tree: &impl AsFd, target: &Target<'_>) -> sys::Result<()> {
         mount::attach(tree.as_fd(), target.1.as_fd())?;
         if self.held.as_ref().is_some_and(|(held, _)| is_within(held, target.0)) {
             self.held = None;
@@ -375,30 +409,32 @@ impl<'a> Work<'a> {
         let (parent, name) = self.parent(place)?;
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let file = fs::open_at(parent, name, flags, mode)?;
-        fs::chmod(file.as_fd(), mode)?;
         if contents.is_empty() { Ok(()) } else { io::write_whole(file.as_fd(), contents) }
     }
 
-    fn pool_dir(
-        &self,
-        name: &CStr,
-        mode: u32,
-        owner: Option<(u32, u32)>,
-    ) -> sys::Result<OwnedFd> {
+    fn pool_dir(&self, name: &CStr, mode: u32, owner: Option<(u32, u32)>) -> sys::Result<OwnedFd> {
         fs::mkdir_at(self.pool, name, mode)?;
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let dir = fs::open_at(self.pool, name, flags, 0)?;
-        // Past the umask.
-        fs::chmod(dir.as_fd(), mode)?;
         if let Some((uid, gid)) = owner {
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let dir = fs::open_at(self.pool, name, flags, 0)?;
             fs::chown(dir.as_fd(), uid, gid)?;
         }
-        mount::clone_tree(dir.as_fd(), c"", false)
+        mount::clone_tree(self.pool, name, false)
     }
 
     fn mask(&mut self, place: &'a Place) -> sys::Result<()> {
         let Some(there) = self.open_if_there(place)? else { return Ok(()) };
-        let is_dir = fs::stat(there.1.as_fd())?.is(libc::S_IFDIR);
+        let seen = fs::stat(there.1.as_fd())?;
+        let is_dir = seen.is(libc::S_IFDIR);
+        // A file of procfs that only its owner may open, the owner being the host's root: the
+        // kernel refuses it to everybody in here, without a mount.
+        let owners_only = !is_dir && seen.mode & 0o077 == 0 && seen.uid == OVERFLOW_ID;
+        if self.foreign_modes
+            && owners_only
+            && fs::statfs(there.1.as_fd())?.magic == PROC_SUPER_MAGIC
+        {
+            return Ok(());
+        }
         let made = if is_dir { &self.empty } else { &self.null };
         if let Some(made) = made {
             let copy = mount::clone_tree(made.as_fd(), c"", false)?;
@@ -434,6 +470,13 @@ fn is_within(path: &CStr, place: &CStr) -> bool {
     let (path, place) = (path.to_bytes(), place.to_bytes());
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
 }
+
+/// `PROC_SUPER_MAGIC` of linux/magic.h.
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+/// What an id that is not mapped here looks like (the sysctl kernel.overflowuid, which nobody
+/// changes: where it is changed more is mounted, not less).
+const OVERFLOW_ID: u32 = 65_534;
 
 /// 1:3, as the kernel encodes it in st_rdev.
 const NULL_DEVICE: u64 = (1 << 8) | 3;

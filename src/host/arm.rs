@@ -122,7 +122,14 @@ pub(crate) fn root(plan: &Plan, privileged: bool, kept: &mut Kept) -> Result<Arm
     if let Some(n) = plan.pool.inodes {
         pool.push(("nr_inodes".to_owned(), Some(n.to_string())));
     }
-    Ok(ArmedRoot { pool: options(&pool)?, root, read_only: plan.root.read_only, steps, present })
+    Ok(ArmedRoot {
+        pool: options(&pool)?,
+        root,
+        read_only: plan.root.read_only,
+        steps,
+        foreign_modes: plan.namespaces.user.as_ref().is_some_and(|u| !ids::is_outside(&u.uids, 0)),
+        present,
+    })
 }
 
 /// Opens sources on the host.
@@ -294,8 +301,9 @@ fn candidates(plan: &Plan) -> Result<Vec<CString>> {
 pub(crate) struct Wiring {
     pub(crate) socket: OwnedFd,
     pub(crate) stdio: [RawFd; 3],
-    pub(crate) cgroup_tasks: Vec<OwnedFd>,
     pub(crate) unshare_cgroup: bool,
+    /// Limits that stand in for what the cgroup lacks.
+    pub(crate) rlimits: Vec<(u32, u64)>,
     pub(crate) last_cap: u32,
     pub(crate) exposed: bool,
 }
@@ -321,7 +329,6 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
     };
     Ok(Armed {
         socket: wiring.socket,
-        cgroup_tasks: wiring.cgroup_tasks,
         unshare_cgroup: wiring.unshare_cgroup,
         setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
         loopback: plan.namespaces.network,
@@ -330,7 +337,14 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
         stdio: wiring.stdio,
         terminal: p.terminal,
         cwd: c("working directory", p.cwd.as_bytes())?,
-        rlimits: p.rlimits.iter().map(|r| (r.resource, r.soft, r.hard)).collect(),
+        rlimits: p
+            .rlimits
+            .iter()
+            .map(|r| match wiring.rlimits.iter().find(|(resource, _)| *resource == r.resource) {
+                Some((_, value)) => (r.resource, r.soft.min(*value), r.hard.min(*value)),
+                None => (r.resource, r.soft, r.hard),
+            })
+            .collect(),
         umask: p.umask,
         privs: ArmedPrivs {
             uid: p.uid,

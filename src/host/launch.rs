@@ -9,7 +9,7 @@
 use crate::child;
 use crate::error::{Error, Kind, Result};
 use crate::host::arm::{self, Kept, Wiring};
-use crate::host::cgroup::Cgroup;
+use crate::host::cgroup::{Cgroup, Found};
 use crate::host::{exe, idmap};
 use crate::plan::facts::Facts;
 use crate::plan::values::quote;
@@ -59,7 +59,7 @@ pub(crate) enum Event {
 }
 
 /// Flags of clone3 for a plan.
-fn clone_flags(plan: &Plan, cgroup: &Cgroup) -> u64 {
+fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
     let mut flags = [libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS]
         .into_iter()
         .fold(0, |all, f| all | u64::from(f.cast_unsigned()));
@@ -72,7 +72,7 @@ fn clone_flags(plan: &Plan, cgroup: &Cgroup) -> u64 {
     add(plan.namespaces.network, libc::CLONE_NEWNET);
     // With CLONE_INTO_CGROUP the new namespace's root is the new cgroup; on v1 the child makes
     // it once it has joined.
-    add(!cgroup.joins_late(), libc::CLONE_NEWCGROUP);
+    add(!joins_late, libc::CLONE_NEWCGROUP);
     if plan.namespaces.time {
         flags |= process::CLONE_NEWTIME;
     }
@@ -94,20 +94,29 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
     let mut kept = Kept::default();
     let rootfs = arm::root(plan, facts.privileged, &mut kept)?;
     let present = rootfs.present.clone();
-    let cgroup = Cgroup::create(&plan.id, &plan.resources)?;
+    // Root's cgroups on v1 are made while the child mounts; all others before, since the clone
+    // needs them or what they lack is made up for in the child.
+    let found = Found::look(&plan.resources);
+    let late = facts.privileged && found.can_be_late(&plan.resources);
+    let (cgroup, found) = if late {
+        (Cgroup::none(), Some(found))
+    } else {
+        (Cgroup::create(&plan.id, &plan.resources, found)?, None)
+    };
+    let joins_late = late || cgroup.joins_late();
     let pair = io::seqpacket_pair().and_then(|(a, b)| Ok((io::move_high(a)?, io::move_high(b)?)));
     let (ours, theirs) = pair.map_err(|e| Error::os("make a socket pair", e))?;
     let wiring = Wiring {
         socket: theirs,
         stdio: [stdio.stdin.as_raw_fd(), stdio.stdout.as_raw_fd(), stdio.stderr.as_raw_fd()],
-        cgroup_tasks: cgroup.tasks()?,
-        unshare_cgroup: cgroup.joins_late(),
+        unshare_cgroup: joins_late,
+        rlimits: if late { Vec::new() } else { instead_of_cgroup(plan, &cgroup) },
         last_cap: facts.last_cap,
         exposed: exe::is_exposed(plan)?,
     };
     let armed = arm::all(plan, rootfs, wiring)?;
-    let (pid, pidfd) = clone(plan, &armed, &cgroup)?;
-    let launched = Launched {
+    let (pid, pidfd) = clone(plan, &armed, &cgroup, joins_late)?;
+    let mut launched = Launched {
         pid,
         pidfd,
         socket: ours,
@@ -130,25 +139,78 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
             }
         }
     }
-    io::send(launched.socket.as_fd(), &Message::Go.to_bytes(), None)
-        .map_err(|e| Error::os("tell the child to go on", e))?;
+    launched.tell(Message::Go, None)?;
+    if let Some(found) = found {
+        launched.cgroup = Cgroup::create(&plan.id, &plan.resources, found)?;
+    }
+    for tasks in launched.cgroup.tasks()? {
+        launched.tell(Message::Join, Some(tasks.as_fd()))?;
+    }
+    launched.tell(Message::Proceed, None)?;
     Ok(launched)
+}
+
+/// What rlimits can do where the cgroup cannot: for each process and not for all together,
+/// except for the number of processes, which is counted in the jail's own user namespace.
+fn instead_of_cgroup(plan: &Plan, cgroup: &Cgroup) -> Vec<(u32, u64)> {
+    let r = &plan.resources;
+    let cpu = plan.supervision.cpu.map(|d| d.as_secs() + u64::from(d.subsec_nanos() > 0));
+    [
+        // Not RLIMIT_AS: V8 and the JVM reserve far more than they use.
+        (libc::RLIMIT_DATA, "memory", r.memory),
+        (libc::RLIMIT_NPROC, "pids", r.pids.filter(|_| plan.namespaces.user.is_some())),
+        (libc::RLIMIT_CPU, "cpuacct", cpu),
+    ]
+    .into_iter()
+    .filter(|(_, option, _)| cgroup.lacks(option))
+    .filter_map(|(resource, _, value)| value.map(|v| (resource, v)))
+    .collect()
 }
 
 /// The clone itself, with every signal blocked: no handler of the embedder may run in the child,
 /// and none that comes for the init may be lost.
-fn clone(plan: &Plan, armed: &child::Armed, cgroup: &Cgroup) -> Result<(i32, OwnedFd)> {
+fn clone(
+    plan: &Plan,
+    armed: &child::Armed,
+    cgroup: &Cgroup,
+    joins_late: bool,
+) -> Result<(i32, OwnedFd)> {
     let refused = |e| {
         Error::step(Step::Handshake, "make the jail's namespaces (clone3)", sys::Errno::into_raw(e))
     };
     let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;
-    let cloned =
-        process::clone_into(clone_flags(plan, cgroup), cgroup.clone_into(), child::enter, armed);
+    let cloned = process::clone_into(
+        clone_flags(plan, joins_late),
+        cgroup.clone_into(),
+        child::enter,
+        armed,
+    );
     signal::set_mask(mask).map_err(|e| Error::os("unblock signals", e))?;
     cloned.map_err(refused)
 }
 
 impl Launched {
+    fn tell(&self, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        io::send(self.socket.as_fd(), &message.to_bytes(), fd).map_err(|e| {
+            // The child has gone, and its last word says why.
+            match self.last_words() {
+                Some(fail) => Error::step(fail.step, sentence(fail.step), fail.errno),
+                None => Error::os("tell the child to go on", e),
+            }
+        })
+    }
+
+    fn last_words(&self) -> Option<Fail> {
+        while let Ok(Some(event)) = self.next_event() {
+            match event {
+                Event::Failed(fail) => return Some(fail),
+                Event::End => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Reads the next message, without waiting.
     ///
     /// # Errors

@@ -118,17 +118,26 @@ fn targets(plan: &Plan) -> Result<()> {
 
 /// Two of the user's mounts on one target: the first would be hidden, which nobody means.
 fn duplicates(plan: &Plan) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen: Vec<&Path> = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         let mounts = matches!(
             step,
             MountStep::Bind { .. } | MountStep::Filesystem { .. } | MountStep::PoolDir { .. }
         );
-        if mounts && !seen.insert(target(step).components().collect::<std::path::PathBuf>()) {
-            return Err(bad(
-                format!("two mounts on {}", quote(&target(step).to_string_lossy())),
-                "give each target once",
-            ));
+        if mounts {
+            seen.push(target(step));
+        }
+    }
+    // Path compares by components: /a//b is /a/b.
+    seen.sort_unstable();
+    for pair in seen.windows(2) {
+        if let [a, b] = pair {
+            if a == b {
+                return Err(bad(
+                    format!("two mounts on {}", quote(&a.to_string_lossy())),
+                    "give each target once",
+                ));
+            }
         }
     }
     Ok(())

@@ -480,12 +480,19 @@ fn masks(steps: &mut Vec<MountStep>) {
 }
 
 fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
+    let when =
+        if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps };
     // A job that owns a volume's files could leave a set-user-ID program there for the host.
     let extra = seccomp::Extra {
         restrict_suid_files: policy.volumes.iter().any(|v| !v.read_only)
             || (policy.rootfs.is_some() && !policy.read_only),
         ..seccomp::Extra::default()
     };
+    if policy.seccomp == SeccompChoice::Default && caps == 0 && !extra.restrict_suid_files {
+        if let Some(filter) = seccomp::precompiled() {
+            return Ok(Seccomp { name: "default".to_owned(), filter, flags: 0, when });
+        }
+    }
     let arch = seccomp::Arch::native();
     let target = seccomp::Target { arch, caps, kernel: facts.kernel };
     let unconfined = policy.seccomp == SeccompChoice::Unconfined;

@@ -31,6 +31,13 @@ pub(super) struct Mounts {
     pub(super) controllers: Vec<(&'static str, Dir)>,
 }
 
+impl Mounts {
+    /// Whether every controller that the run needs is there.
+    pub(super) fn has_all(&self, r: &Resources) -> bool {
+        v1_controllers(r).iter().all(|c| self.controllers.iter().any(|(there, _)| there == c))
+    }
+}
+
 /// Controllers of v1 that limits or figures need. The first one present carries the lock.
 fn v1_controllers(r: &Resources) -> Vec<&'static str> {
     let mut list = vec!["pids", "memory", "cpuacct"];

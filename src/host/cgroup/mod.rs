@@ -52,14 +52,39 @@ pub struct Counters {
     pub pids_refused: Option<u64>,
 }
 
+/// Where a run's cgroup can be made, found out and nothing made yet.
+#[derive(Debug)]
+pub struct Found(Result<find::Place>);
+
+impl Found {
+    /// Looks.
+    #[must_use]
+    pub fn look(resources: &Resources) -> Found {
+        Found(find::locate(resources))
+    }
+
+    /// Whether the child joins by itself, so that the cgroup may be made while it sets up the
+    /// rest (v1 with everything there that the limits need).
+    #[must_use]
+    pub fn can_be_late(&self, resources: &Resources) -> bool {
+        matches!(&self.0, Ok(find::Place::V1(mounts)) if mounts.has_all(resources))
+    }
+}
+
 impl Cgroup {
+    /// No cgroup.
+    #[must_use]
+    pub fn none() -> Cgroup {
+        Cgroup { kind: Group::None, limits: Vec::new(), missing: Vec::new() }
+    }
+
     /// Makes the cgroup with its limits; nobody is in it yet.
     ///
     /// # Errors
     /// No cgroup can be made here, or a controller that a limit needs is not there, unless
     /// `allow_degraded`; a limit that the kernel refuses.
-    pub fn create(id: &str, resources: &Resources) -> Result<Cgroup> {
-        let made = match find::locate(resources) {
+    pub fn create(id: &str, resources: &Resources, found: Found) -> Result<Cgroup> {
+        let made = match found.0 {
             Ok(find::Place::V2(candidates)) => v2::Group::create(id, &candidates, resources)
                 .map(|(group, missing)| (Group::V2(group), missing)),
             Ok(find::Place::V1(mounts)) => v1::Group::create(id, mounts, resources)
@@ -68,32 +93,40 @@ impl Cgroup {
         };
         let (kind, missing) = match made {
             Ok(made) => made,
-            // Only what this host lacks may be let pass; a bad value never.
-            Err(e) if resources.allow_degraded && e.kind() != Kind::InvalidConfig => {
-                (Group::None, vec![format!("no cgroup: {e}")])
+            // Only what this host lacks may be let pass; a bad value or a taken id never.
+            Err(e) if !lacking(&e) => return Err(e),
+            Err(e) if resources.allow_degraded => {
+                (Group::None, vec![format!("every limit by cgroup: {e}")])
             }
-            Err(e) if matches!(e.kind(), Kind::Permission | Kind::Unsupported | Kind::NotFound) => {
+            Err(e) => {
                 return Err(e.context("the limits need a cgroup, and none can be made here").hint(
                     "run as root, or in a delegated cgroup (systemd-run --user --scope -p \
                      Delegate=yes stockade ...); --allow-degraded runs with what rlimits and \
                      timers can do and says so in the outcome",
                 ));
             }
-            Err(e) => return Err(e),
         };
-        if !missing.is_empty() && !resources.allow_degraded {
-            let list = missing.join(", ");
-            // `kind` is dropped here, which removes what was made.
-            drop(Cgroup { kind, limits: Vec::new(), missing: Vec::new() });
+        let mut group = Cgroup { kind, limits: Vec::new(), missing };
+        if !group.missing.is_empty() && !resources.allow_degraded {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("limits that this host's cgroups cannot enforce: {list}"),
+                format!(
+                    "limits that this host's cgroups cannot enforce: {}",
+                    group.missing.join(", ")
+                ),
             )
             .hint("--allow-degraded runs without them and says so in the outcome"));
         }
-        let limits =
-            if matches!(kind, Group::None) { Vec::new() } else { in_force(resources, &missing) };
-        Ok(Cgroup { kind, limits, missing })
+        if !matches!(group.kind, Group::None) {
+            group.limits = in_force(resources, &group.missing);
+        }
+        Ok(group)
+    }
+
+    /// Whether a limit of this name is not enforced by the cgroup.
+    #[must_use]
+    pub fn lacks(&self, option: &str) -> bool {
+        matches!(self.kind, Group::None) || self.missing.iter().any(|m| m.starts_with(option))
     }
 
     /// `v1` or `v2`.
@@ -171,6 +204,11 @@ impl Cgroup {
         }
         self.kind = Group::None;
     }
+}
+
+/// Whether an error says what the host lacks, and not what the caller did wrong.
+fn lacking(e: &Error) -> bool {
+    matches!(e.kind(), Kind::Permission | Kind::Unsupported | Kind::NotFound)
 }
 
 impl Drop for Cgroup {

@@ -23,6 +23,7 @@
 mod compile;
 mod emit;
 mod harden;
+mod precompiled;
 mod profile;
 mod rules;
 mod syscalls;
@@ -40,6 +41,7 @@ mod tests_random;
 
 pub use compile::compile;
 pub use harden::unconfined;
+pub use precompiled::precompiled;
 pub use profile::Profile;
 
 use oci_spec::runtime::LinuxSeccompAction;
