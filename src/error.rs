@@ -245,7 +245,11 @@ const HINTS: &[(Step, i32, &str)] = &[
         libc::EACCES,
         "without no_new_privs a filter needs CAP_SYS_ADMIN: leave no-new-privileges on",
     ),
-    (Step::Loopback, libc::EPERM, "the network namespace belongs to somebody else"),
+    (
+        Step::Network,
+        libc::ENOSPC,
+        "there are too many network namespaces: see the sysctl user.max_net_namespaces",
+    ),
     (Step::Keyring, libc::EDQUOT, "the user has too many keys: see the sysctl kernel.keys.maxkeys"),
     (Step::JoinCgroup, libc::ENOSPC, "the cgroup has no CPUs or memory nodes: see --cpuset-cpus"),
 ];

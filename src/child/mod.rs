@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod init;
+mod network;
 mod privs;
 pub mod rootfs;
 
@@ -33,8 +34,8 @@ pub struct Armed {
     pub unshare_cgroup: bool,
     /// The ids that set-up runs as.
     pub setup_ids: Option<(u32, u32)>,
-    /// Whether `lo` is brought up.
-    pub loopback: bool,
+    /// Whether there is a new network namespace.
+    pub network: bool,
     /// Host name, without the NUL.
     pub hostname: CString,
     /// The file system part.
@@ -125,10 +126,12 @@ fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
         Err(e) if e.0 == libc::ENOSYS => {}
         other => other.at(Step::Keyring)?,
     }
-    if armed.loopback {
-        sys::net::loopback_up().at(Step::Loopback)?;
-    }
+    // Begun here and joined below: making one takes the kernel as long as all the mounts.
+    let network = if armed.network { Some(network::begin()?) } else { None };
     rootfs::set_up(&armed.rootfs, socket)?;
+    if let Some(network) = network {
+        network.join()?;
+    }
     // After the mounts, which the supervisor has used to make the cgroups; before anything of the
     // job's runs.
     join_cgroups(armed)?;

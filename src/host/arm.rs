@@ -331,7 +331,7 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
         socket: wiring.socket,
         unshare_cgroup: wiring.unshare_cgroup,
         setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
-        loopback: plan.namespaces.network,
+        network: plan.namespaces.network,
         hostname: c("hostname", plan.hostname.as_bytes())?,
         rootfs,
         stdio: wiring.stdio,

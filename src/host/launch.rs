@@ -69,7 +69,6 @@ fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
         }
     };
     add(plan.namespaces.user.is_some(), libc::CLONE_NEWUSER);
-    add(plan.namespaces.network, libc::CLONE_NEWNET);
     // With CLONE_INTO_CGROUP the new namespace's root is the new cgroup; on v1 the child makes
     // it once it has joined.
     add(!joins_late, libc::CLONE_NEWCGROUP);
@@ -335,7 +334,7 @@ fn sentence(step: Step) -> &'static str {
         Step::SetupIds => "take the set-up's ids in the user namespace",
         Step::Session => "make a session",
         Step::Keyring => "make a session keyring",
-        Step::Loopback => "bring up lo",
+        Step::Network => "make the network namespace and bring up lo",
         Step::Propagation => "make the mounts private",
         Step::Pool => "mount the tmpfs for writable places",
         Step::Root => "mount the root",

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// `IFF_UP | IFF_RUNNING`, in the width of `ifr_flags`.
 const UP_RUNNING: i16 = 0x41;
 
-/// Brings up the loopback interface of the current network namespace.
-pub fn loopback_up() -> Result<()> {
+/// Brings up the loopback interface of the current network namespace and returns a descriptor of
+/// the namespace, by its socket (`SIOCGSKNS`, Linux 4.9) and not by a path of some /proc.
+pub fn loopback_up() -> Result<OwnedFd> {
     // SAFETY: integers only.
     let fd = check_int(unsafe {
         libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
@@ -23,5 +24,10 @@ pub fn loopback_up() -> Result<()> {
     req.ifr_ifru.ifru_flags = UP_RUNNING;
     // SAFETY: SIOCSIFFLAGS reads one ifreq from the live local.
     check_int(unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const req) })
-        .map(drop)
+        .map(drop)?;
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: the call takes no argument.
+    let namespace = check_int(unsafe { libc::ioctl(sock.as_raw_fd(), SIOCGSKNS) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }

@@ -91,6 +91,21 @@ pub fn clone_into<A>(
     }
 }
 
+/// `clone(SIGCHLD)`—a child with a copy of this memory. Returns the pid, or 0 in the child. Safe
+/// for the reason that [`fork_job`] is.
+pub fn fork() -> Result<i32> {
+    // SAFETY: no new stack and no shared memory: the child runs on a copy of this frame, and the
+    // caller is single-threaded. All pointer arguments are null.
+    let ret = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    Ok(int(check(ret)?))
+}
+
+/// `setns(namespace, CLONE_NEWNET)`; the kernel checks that it is a network namespace.
+pub fn join_network(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: integers only.
+    check_int(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}
+
 /// `clone(CLONE_VFORK | SIGCHLD)`—a child with a copy of this memory; the caller sleeps until
 /// the child has called execve or ended. Returns the pid, or 0 in the child.
 ///
