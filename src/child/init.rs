@@ -17,8 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
     let socket = armed.socket.as_fd();
     // Sleeps until the job has exec'd or failed; a failure it has then reported itself.
-    let job = match fork_job() {
-        Ok(0) => become_job(armed, stdio),
+    let job = match process::spawn_job(as_job, &(armed, stdio)).at(Step::SpawnInit) {
         Ok(pid) => pid,
         Err(failure) => fail(socket, &failure),
     };
@@ -28,8 +27,8 @@ pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
     }
 }
 
-fn fork_job() -> Done<i32> {
-    crate::sys::process::fork_job().at(Step::SpawnInit)
+fn as_job(&(armed, stdio): &(&Armed, [RawFd; 3])) -> ! {
+    become_job(armed, stdio)
 }
 
 /// Lets go of everything: descriptors, arguments, rights.

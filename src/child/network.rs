@@ -3,14 +3,15 @@
 //! The kernel takes a third of a start's time to make a network namespace, more when others are
 //! being removed, and nothing of the file system needs it. So a helper makes it on another
 //! processor, in the jail's user namespace, brings up `lo`, and hands over its descriptor; the
-//! first process enters it. Nothing of the job runs before that, and the helper has ended.
+//! first process enters it. Nothing of the job runs before that, and the helper has ended. If it
+//! fails, so does the whole set-up.
 
 #![forbid(unsafe_code)]
 
 use super::{At, Done, Failure};
 use crate::sys::{self, Errno, io, process};
 use crate::wire::Step;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A namespace in the making.
 pub(super) struct Network {
@@ -22,19 +23,25 @@ pub(super) struct Network {
 /// Starts the helper.
 pub(super) fn begin() -> Done<Network> {
     let (ours, theirs) = io::seqpacket_pair().at(Step::Network)?;
-    match process::fork().at(Step::Network)? {
-        0 => make(&theirs),
-        helper => Ok(Network { helper, result: ours }),
-    }
+    let helper = process::spawn_helper::<Maker>(theirs.as_raw_fd()).at(Step::Network)?;
+    Ok(Network { helper, result: ours })
 }
 
 /// The helper.
-fn make(result: &OwnedFd) -> ! {
+struct Maker;
+
+impl process::Helper for Maker {
+    fn run(fd: RawFd) -> ! {
+        make(io::well_known(fd))
+    }
+}
+
+fn make(result: BorrowedFd<'_>) -> ! {
     let made = process::unshare(libc::CLONE_NEWNET).and_then(|()| sys::net::loopback_up());
     // A reader that is gone took the jail along: nothing to do about it.
     let _ = match &made {
-        Ok(namespace) => io::send(result.as_fd(), &0i32.to_ne_bytes(), Some(namespace.as_fd())),
-        Err(e) => io::send(result.as_fd(), &e.0.to_ne_bytes(), None),
+        Ok(namespace) => io::send(result, &0i32.to_ne_bytes(), Some(namespace.as_fd())),
+        Err(e) => io::send(result, &e.0.to_ne_bytes(), None),
     };
     process::exit_group(0)
 }

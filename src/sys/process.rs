@@ -3,7 +3,7 @@
 use super::{Errno, Result, check, check_int, int};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use libc::{c_char, c_int, c_long, c_ulong};
+use libc::{c_char, c_int, c_long, c_ulong, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Flag of clone3(2) that libc declares as an int it does not fit (Linux 5.7).
@@ -91,33 +91,82 @@ pub fn clone_into<A>(
     }
 }
 
-/// `clone(SIGCHLD)`—a child with a copy of this memory. Returns the pid, or 0 in the child. Safe
-/// for the reason that [`fork_job`] is.
-pub fn fork() -> Result<i32> {
-    // SAFETY: no new stack and no shared memory: the child runs on a copy of this frame, and the
-    // caller is single-threaded. All pointer arguments are null.
-    let ret = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
-    Ok(int(check(ret)?))
-}
-
 /// `setns(namespace, CLONE_NEWNET)`; the kernel checks that it is a network namespace.
 pub fn join_network(namespace: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: integers only.
     check_int(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
 }
 
-/// `clone(CLONE_VFORK | SIGCHLD)`—a child with a copy of this memory; the caller sleeps until
-/// the child has called execve or ended. Returns the pid, or 0 in the child.
+/// A stack for a process that shares this one's memory, with a guard page below: its top.
+/// Never unmapped: the mapping ends with the process, and pages that are not touched cost nothing.
+fn new_stack() -> Result<*mut c_void> {
+    const SIZE: usize = 256 << 10;
+    const GUARD: usize = 64 << 10; // a page on every architecture
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+    let low = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+            -1,
+            0,
+        )
+    };
+    if low == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    // SAFETY: the lowest part of the mapping just made, which nobody uses yet.
+    check_int(unsafe { libc::mprotect(low, GUARD, libc::PROT_NONE) })?;
+    // SAFETY: one past the end of the mapping, page-aligned as the ABI wants a stack's top.
+    Ok(unsafe { low.byte_add(SIZE) })
+}
+
+/// `clone(CLONE_VM | CLONE_VFORK | SIGCHLD)`—runs `entry` in a new process that shares this
+/// memory, on a stack of its own; the caller sleeps until it has called execve or ended. As
+/// posix_spawn does: no page table is copied, no page faulted in twice.
 ///
-/// Safe, unlike [`clone3`]: it is called in a child of clone3, which has one thread and is
-/// itself confined to system calls, so nothing is lost in another copy. In a process with
-/// threads the same rules as for clone3 hold, and code that forks there uses clone3.
-pub fn fork_job() -> Result<i32> {
-    let flags = (libc::CLONE_VFORK | libc::SIGCHLD).cast_unsigned();
-    // SAFETY: no new stack and no shared memory: the child runs on a copy of this frame, and the
-    // caller is single-threaded. All pointer arguments are null.
-    let ret = unsafe { libc::syscall(libc::SYS_clone, c_ulong::from(flags), 0, 0, 0, 0) };
-    Ok(int(check(ret)?))
+/// For the child of clone3, which has one thread: in a process with threads the others would go
+/// on meanwhile.
+pub fn spawn_job<A>(entry: fn(&A) -> !, argument: &A) -> Result<i32> {
+    struct Call<'a, A>(fn(&A) -> !, &'a A);
+    extern "C" fn trampoline<A>(call: *mut c_void) -> c_int {
+        // SAFETY: the pointer is to the caller's `Call`, which lives: the caller sleeps.
+        let Call(entry, argument) = unsafe { &*call.cast::<Call<'_, A>>() };
+        entry(argument)
+    }
+    let mut call = Call(entry, argument);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is new and large enough; `call` outlives the child's use of this memory,
+    // since CLONE_VFORK suspends the caller until then; `entry` never returns.
+    let pid = unsafe {
+        libc::clone(trampoline::<A>, new_stack()?, flags, (&raw mut call).cast::<c_void>())
+    };
+    check_int(pid)
+}
+
+/// What a helper of [`spawn_helper`] does.
+pub trait Helper {
+    /// Runs in the helper, with the descriptor it was given.
+    fn run(fd: RawFd) -> !;
+}
+
+/// `clone(CLONE_VM | SIGCHLD)`—runs `H::run(fd)` in a new process that shares this memory, on a
+/// stack of its own, beside the caller.
+///
+/// The two share errno, which a failing call of either sets. So a helper that fails must end the
+/// whole set-up, whatever the other one read meanwhile.
+pub fn spawn_helper<H: Helper>(fd: RawFd) -> Result<i32> {
+    extern "C" fn trampoline<H: Helper>(fd: *mut c_void) -> c_int {
+        H::run(int(fd as c_long))
+    }
+    let flags = libc::CLONE_VM | libc::SIGCHLD;
+    // SAFETY: the stack is new and large enough; the argument is a number and no pointer; the
+    // helper makes system calls with values on its own stack only and never returns.
+    let pid = unsafe {
+        libc::clone(trampoline::<H>, new_stack()?, flags, core::ptr::without_provenance_mut(fd.unsigned_abs() as usize))
+    };
+    check_int(pid)
 }
 
 /// `_exit(status)` for all threads.
