@@ -152,6 +152,9 @@ pub enum Message {
 /// Size of every message, bytes.
 pub const SIZE: usize = 40;
 
+// The stub of `sys::stub` has this message in its instructions.
+const _: () = assert!(Step::Exec as u32 == 32 && SIZE == 40);
+
 impl Message {
     /// The bytes that go over the socket.
     #[must_use]

@@ -104,10 +104,10 @@ pub fn enter(armed: &Armed) -> ! {
 /// The ordered list. The order is the security; each line says why it stands where it does.
 fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     let socket = armed.socket.as_fd();
-    // First, before anything can be attacked through /proc: no ptrace, no /proc/self/mem, for
-    // whoever shares our ids (CVE-2016-9962).
-    process::set_undumpable().at(Step::ParentDeath)?;
     wait_for_go(socket)?;
+    // As soon as the id maps are written, for which an ordinary supervisor needs us dumpable: no
+    // ptrace, no /proc/self/mem, for whoever shares our ids (CVE-2016-9962).
+    process::set_undumpable().at(Step::ParentDeath)?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;

@@ -7,7 +7,9 @@
 //!
 //! The stub expects `argv[0]` to be the path to execute and the job's own arguments behind it.
 //! It marks descriptor 3 close-on-exec and calls execve; if that fails it sends `Failed{Exec, 0,
-//! errno}` of `crate::wire` to descriptor 3 and exits with 127.
+//! errno}` of `crate::wire` to descriptor 3 and exits with 126. Without a descriptor 3 it exits
+//! at once: then it was not stockade that called it, but a job whose interpreter is "self", and
+//! going on would execute itself for ever.
 
 use super::{Result, check_int};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -41,6 +43,8 @@ core::arch::global_asm!(
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
+    "test eax, eax",
+    "jnz 202f",
     // execve(argv[0], argv + 1, envp)
     "mov eax, 59",
     "mov rdi, [r12]",
@@ -62,9 +66,10 @@ core::arch::global_asm!(
     "mov rsi, rsp",
     "mov edx, 40",
     "syscall",
-    // exit_group(127)
+    // exit_group(126)
+    "202:",
     "mov eax, 231",
-    "mov edi, 127",
+    "mov edi, 126",
     "syscall",
     "hlt",
     "201:",
@@ -103,6 +108,7 @@ core::arch::global_asm!(
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
+    "cbnz w0, 202f",
     // execve(argv[0], argv + 1, envp)
     "mov x8, #221",
     "ldr x0, [x20]",
@@ -123,9 +129,10 @@ core::arch::global_asm!(
     "mov x1, sp",
     "mov x2, #40",
     "svc #0",
-    // exit_group(127)
+    // exit_group(126)
+    "202:",
     "mov x8, #94",
-    "mov x0, #127",
+    "mov x0, #126",
     "svc #0",
     "brk #0",
     "201:",
