@@ -252,6 +252,13 @@ fn after_closing(armed: &Armed) -> Done {
         // Again: the change of ids has cleared it, and nobody else would end the job when the
         // supervisor dies.
         process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
+        // If it died in between, its end of the socket says so.
+        let mut supervisor = [io::PollFd::new(ERROR_FD, libc::POLLIN)];
+        io::poll(&mut supervisor, Some(0)).at(Step::ParentDeath)?;
+        let [supervisor] = supervisor;
+        if supervisor.revents() != 0 {
+            return Err(Failure(Step::ParentDeath, 0, Errno(libc::EPIPE)));
+        }
     }
     sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
     signal::reset_dispositions();
