@@ -144,10 +144,10 @@ fn duplicates(plan: &Plan) -> Result<()> {
 }
 
 fn sources(plan: &Plan) -> Result<()> {
-    if let RootSource::Directory(dir) = &plan.root.source {
-        if dir.as_os_str().is_empty() {
-            return Err(bad("the rootfs is empty".to_owned(), "give a directory: --rootfs DIR"));
-        }
+    if let RootSource::Directory(dir) = &plan.root.source
+        && dir.as_os_str().is_empty()
+    {
+        return Err(bad("the rootfs is empty".to_owned(), "give a directory: --rootfs DIR"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a plan needs to know of the host, as data. Filled by [`crate::host::probe`].
+//! What a plan needs to know of the host, as data. Filled by `host::probe`.
 
 #![forbid(unsafe_code)]
 

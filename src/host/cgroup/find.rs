@@ -69,10 +69,10 @@ pub(super) fn locate(r: &Resources) -> Result<Place> {
     }
     // Not where they usually are: ask the table of mounts.
     let table = cgroups_rs::hierarchies::mountinfo_self();
-    if let Some(m) = table.iter().find(|m| m.fs_type.0 == "cgroup2") {
-        if let Some(path) = m.mount_point.to_str() {
-            return Ok(Place::V2(v2_candidates(path, parent)?));
-        }
+    if let Some(m) = table.iter().find(|m| m.fs_type.0 == "cgroup2")
+        && let Some(path) = m.mount_point.to_str()
+    {
+        return Ok(Place::V2(v2_candidates(path, parent)?));
     }
     let mounts = v1_mounts(
         &controllers,

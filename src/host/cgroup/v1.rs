@@ -104,11 +104,10 @@ impl Group {
         if let Some((dir, n)) = need("pids", "pids", r.pids.is_some()).zip(r.pids) {
             dir.set("pids.max", &n.to_string())?;
         }
-        if let Some(list) = &r.cpuset {
-            match need("cpuset", "cpuset", true) {
-                Some(dir) => self.limit_cpuset(dir, list)?,
-                None => {}
-            }
+        if let Some((dir, list)) =
+            need("cpuset", "cpuset", r.cpuset.is_some()).zip(r.cpuset.as_ref())
+        {
+            self.limit_cpuset(dir, list)?;
         }
         Ok(missing)
     }
