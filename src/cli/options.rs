@@ -12,6 +12,7 @@ use crate::plan::values::misc::SecurityOpt;
 use crate::plan::values::mount::{Bind, Mount, Recursive};
 use crate::plan::values::size::{MemorySwap, PidsLimit};
 use crate::plan::values::{self, duration, misc, mount, quote, size, user};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,18 @@ fn value(name: &'static str, metavar: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(metavar).help(help).allow_hyphen_values(true)
 }
 
+/// On when it is there; Docker's `--rm=true` and `--rm=false` too.
 fn flag(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    Arg::new(name)
+        .long(name)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .value_parser(clap::value_parser!(bool))
+        .hide_default_value(true)
+        .hide_possible_values(true)
+        .help(help)
 }
 
 fn many(name: &'static str, metavar: &'static str, help: &'static str) -> Arg {
@@ -145,6 +156,14 @@ fn invalid(message: String, hint: &str) -> Error {
     Error::new(Kind::InvalidConfig, message).hint(hint)
 }
 
+/// Of two options that contradict each other clap keeps the last; the first one is the default.
+fn on_unless(m: &ArgMatches, on: &str, off: &str) -> bool {
+    match m.value_source(on) {
+        Some(ValueSource::CommandLine) => m.get_flag(on),
+        _ => !m.get_flag(off),
+    }
+}
+
 /// The report part, which is wanted even if the rest makes no sense.
 pub(super) fn report(m: &ArgMatches) -> Result<Report> {
     let labels =
@@ -164,7 +183,7 @@ pub(super) fn jail(m: &ArgMatches) -> Result<Jail> {
     apply_limits(m, &mut p)?;
     apply_files(m, &mut p)?;
     apply_identity(m, &mut p)?;
-    p.init = !m.get_flag("no-init");
+    p.init = on_unless(m, "init", "no-init");
     p.tty = m.get_flag("tty");
     p.allow_degraded = m.get_flag("allow-degraded");
     p.id = text(m, "id").map(str::to_owned);
@@ -289,7 +308,7 @@ fn apply_limits(m: &ArgMatches, p: &mut Policy) -> Result<()> {
 
 fn apply_files(m: &ArgMatches, p: &mut Policy) -> Result<()> {
     p.rootfs = text(m, "rootfs").map(PathBuf::from);
-    p.read_only = !m.get_flag("writable");
+    p.read_only = on_unless(m, "read-only", "writable");
     p.no_idmap = m.get_flag("no-idmap");
     p.workdir = text(m, "workdir").map(str::to_owned);
     for v in texts(m, "tmpfs") {
