@@ -175,6 +175,13 @@ fn misunderstood(e: &clap::Error) -> Error {
     let name = given.split_whitespace().next().unwrap_or_default();
     let message = match e.kind() {
         ErrorKind::UnknownArgument => format!("unknown option {}", quote(&given)),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation
+            if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
+        {
+            let value = text(ContextKind::InvalidValue).unwrap_or_default();
+            let option = name.split('[').next().unwrap_or(name);
+            format!("the option {option} is true or false, and not {}", quote(&value))
+        }
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
             format!("the option {name} needs a value")
         }

@@ -20,8 +20,12 @@ fn value(name: &'static str, metavar: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(metavar).help(help).allow_hyphen_values(true)
 }
 
-/// On when it is there; Docker's `--rm=true` and `--rm=false` too.
 fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+/// A flag that Docker has too, and with it the forms `--rm=true` and `--rm=false`.
+fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name)
         .long(name)
         .num_args(0..=1)
@@ -29,6 +33,7 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
         .default_value("false")
         .default_missing_value("true")
         .value_parser(clap::value_parser!(bool))
+        .value_name("BOOL")
         .hide_default_value(true)
         .hide_possible_values(true)
         .help(help)
@@ -70,7 +75,7 @@ pub(super) fn command() -> Command {
 fn root_and_files() -> Vec<Arg> {
     vec![
         value("rootfs", "DIR", "Unpacked root file system [default: the host view]"),
-        flag("read-only", "Read-only root (the default)").overrides_with("writable"),
+        switch("read-only", "Read-only root (the default)").overrides_with("writable"),
         flag("writable", "Writable root").overrides_with("read-only"),
         many("tmpfs", "DIR[:OPTIONS]", "Mount a tmpfs (size=, mode=, exec, nr_inodes=, ro)"),
         many("volume", "SRC:DST[:ro]", "Give a file or directory of the host").short('v'),
@@ -118,11 +123,11 @@ fn identity() -> Vec<Arg> {
 
 fn run() -> Vec<Arg> {
     vec![
-        flag("init", "A minimal init is PID 1 (the default)").overrides_with("no-init"),
+        switch("init", "A minimal init is PID 1 (the default)").overrides_with("no-init"),
         flag("no-init", "The command is PID 1").overrides_with("init"),
-        flag("interactive", "Keep stdin open (it always is)").short('i'),
-        flag("tty", "Give the job a terminal").short('t'),
-        flag("rm", "Remove everything afterwards (it always is)"),
+        switch("interactive", "Keep stdin open (it always is)").short('i'),
+        switch("tty", "Give the job a terminal").short('t'),
+        switch("rm", "Remove everything afterwards (it always is)"),
         value("stop-signal", "SIGNAL", "Sent at a time limit, before SIGKILL"),
         value("stop-timeout", "TIME", "How long before SIGKILL follows it [default: 10s]"),
         value("id", "ID", "Name of the run [default: made up]").alias("name"),
