@@ -90,7 +90,7 @@ fn limits() -> Vec<Arg> {
         value("memory", "SIZE", "Memory, tmpfs included [default: 512m]").short('m'),
         value("memory-swap", "SIZE", "Memory and swap together [default: no swap]; -1: unlimited"),
         value("cpus", "N", "CPUs [default: 1]"),
-        value("cpu-shares", "N", "Relative weight, 1024 is usual"),
+        value("cpu-shares", "N", "Relative weight, 1024 is usual").short('c'),
         value("cpuset-cpus", "LIST", "CPUs allowed, such as 0-3,5"),
         value("pids-limit", "N", "Processes and threads [default: 64]; -1: unlimited"),
         value("timeout", "TIME", "Wall time [default: 30m]"),
