@@ -109,6 +109,11 @@ impl Live {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Our end of its standard input, if that was piped.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.as_mut().unwrap().stdin.take().unwrap()
+    }
+
     /// Closes our end of its standard output.
     pub fn stop_reading(&mut self) {
         self.stdout = None;
