@@ -545,6 +545,9 @@ struct Started {
 /// A pipe at numbers that are never 0, 1 or 2, whatever the caller has closed.
 fn high_pipe() -> crate::sys::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = io::pipe()?;
+    // The job's user is not ours, and opens /dev/stdout by this mode. Nobody outside can: the
+    // way to a pipe is a descriptor, or the /proc/PID/fd of a process that one may trace.
+    fs::chmod(read.as_fd(), 0o666)?;
     Ok((io::move_high(read)?, io::move_high(write)?))
 }
 

@@ -31,34 +31,59 @@ pub(super) fn main(args: Vec<OsString>, began: Instant) -> u8 {
     let report = match options::report(&matches) {
         Ok(report) => report,
         Err(e) => {
-            eprint(&e);
+            eprint(&with_a_hint(e));
             return FAILED;
         }
     };
-    match run(&matches, &report, began) {
+    // Before the run: afterwards it would be too late to say that it cannot be written.
+    let result = match open_result(&report) {
+        Ok(result) => result,
+        Err(error) => return failed(error, &report, None),
+    };
+    match run(&matches, &report, result.as_ref(), began) {
         Ok(status) => status,
-        Err(error) => {
-            eprint(&error);
-            let id = report.id.clone().unwrap_or_default();
-            let labels = report.labels.iter().cloned().collect();
-            let outcome = Jail::setup_failed(&error, &id, labels);
-            let result = open_result(report.result.as_deref());
-            if let Err(e) = result.and_then(|out| publish(&report, &outcome, out)) {
-                eprint(&e);
-            }
-            error.exit_code()
-        }
+        Err(error) => failed(error, &report, result.as_ref()),
     }
 }
 
-fn run(matches: &clap::ArgMatches, report: &Report, began: Instant) -> Result<u8> {
+/// Says so, on stderr and where the outcome is wanted.
+fn failed(error: Error, report: &Report, result: Option<&OwnedFd>) -> u8 {
+    let error = with_a_hint(error);
+    eprint(&error);
+    let id = report.id.clone().unwrap_or_default();
+    let labels = report.labels.iter().cloned().collect();
+    let outcome = Jail::setup_failed(&error, &id, labels);
+    if let Err(e) = publish(report, &outcome, result) {
+        eprint(&e);
+    }
+    error.exit_code()
+}
+
+/// What was typed is wrong: then there is always somewhere to look.
+fn with_a_hint(error: Error) -> Error {
+    if error.hint_text().is_some() {
+        return error;
+    }
+    match error.kind() {
+        Kind::InvalidConfig => error.hint("stockade jail --help lists the options and their forms"),
+        Kind::NotFound | Kind::Permission => {
+            error.hint("such a path is one of the host, as the caller sees it")
+        }
+        _ => error,
+    }
+}
+
+fn run(
+    matches: &clap::ArgMatches,
+    report: &Report,
+    result: Option<&OwnedFd>,
+    began: Instant,
+) -> Result<u8> {
     let mut jail = options::jail(matches)?.began(began);
     if report.explain {
         print_line(&jail.explain()?);
         return Ok(0);
     }
-    // Before the run: afterwards it would be too late to say that it cannot be written.
-    let result = open_result(report.result.as_deref())?;
     if report.json {
         jail = jail.stdout(Stdio::Capture).stderr(Stdio::Capture);
     }
@@ -100,8 +125,8 @@ fn terminal_or_error() -> Result<()> {
 }
 
 /// Opens where the outcome goes: a number is a descriptor that the caller has open.
-fn open_result(to: Option<&str>) -> Result<Option<OwnedFd>> {
-    let Some(to) = to else { return Ok(None) };
+fn open_result(report: &Report) -> Result<Option<OwnedFd>> {
+    let Some(to) = report.result.as_deref().filter(|_| !report.explain) else { return Ok(None) };
     if let Ok(number) = to.parse::<i32>() {
         return io::duplicate_number(number).map(Some).map_err(|e| {
             Error::os(format!("write the result to descriptor {number}"), e)
@@ -114,7 +139,7 @@ fn open_result(to: Option<&str>) -> Result<Option<OwnedFd>> {
     Ok(Some(file.into()))
 }
 
-fn publish(report: &Report, outcome: &Outcome, result: Option<OwnedFd>) -> Result<()> {
+fn publish(report: &Report, outcome: &Outcome, result: Option<&OwnedFd>) -> Result<()> {
     if result.is_none() && !report.json {
         return Ok(());
     }
@@ -123,7 +148,7 @@ fn publish(report: &Report, outcome: &Outcome, result: Option<OwnedFd>) -> Resul
         print_line(&text);
     }
     if let Some(fd) = result {
-        write_all(&fd, text.as_bytes()).map_err(|e| Error::os("write the result", e))?;
+        write_all(fd, text.as_bytes()).map_err(|e| Error::os("write the result", e))?;
     }
     Ok(())
 }
@@ -150,6 +175,13 @@ fn misunderstood(e: &clap::Error) -> Error {
     let name = given.split_whitespace().next().unwrap_or_default();
     let message = match e.kind() {
         ErrorKind::UnknownArgument => format!("unknown option {}", quote(&given)),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation
+            if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
+        {
+            let value = text(ContextKind::InvalidValue).unwrap_or_default();
+            let option = name.split('[').next().unwrap_or(name);
+            format!("the option {option} is true or false, and not {}", quote(&value))
+        }
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
             format!("the option {name} needs a value")
         }

@@ -12,6 +12,7 @@ use crate::plan::values::misc::SecurityOpt;
 use crate::plan::values::mount::{Bind, Mount, Recursive};
 use crate::plan::values::size::{MemorySwap, PidsLimit};
 use crate::plan::values::{self, duration, misc, mount, quote, size, user};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,21 @@ fn value(name: &'static str, metavar: &'static str, help: &'static str) -> Arg {
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+/// A flag that Docker has too, and with it the forms `--rm=true` and `--rm=false`.
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .value_parser(clap::value_parser!(bool))
+        .value_name("BOOL")
+        .hide_default_value(true)
+        .hide_possible_values(true)
+        .help(help)
 }
 
 fn many(name: &'static str, metavar: &'static str, help: &'static str) -> Arg {
@@ -59,7 +75,7 @@ pub(super) fn command() -> Command {
 fn root_and_files() -> Vec<Arg> {
     vec![
         value("rootfs", "DIR", "Unpacked root file system [default: the host view]"),
-        flag("read-only", "Read-only root (the default)").overrides_with("writable"),
+        switch("read-only", "Read-only root (the default)").overrides_with("writable"),
         flag("writable", "Writable root").overrides_with("read-only"),
         many("tmpfs", "DIR[:OPTIONS]", "Mount a tmpfs (size=, mode=, exec, nr_inodes=, ro)"),
         many("volume", "SRC:DST[:ro]", "Give a file or directory of the host").short('v'),
@@ -74,7 +90,7 @@ fn limits() -> Vec<Arg> {
         value("memory", "SIZE", "Memory, tmpfs included [default: 512m]").short('m'),
         value("memory-swap", "SIZE", "Memory and swap together [default: no swap]; -1: unlimited"),
         value("cpus", "N", "CPUs [default: 1]"),
-        value("cpu-shares", "N", "Relative weight, 1024 is usual"),
+        value("cpu-shares", "N", "Relative weight, 1024 is usual").short('c'),
         value("cpuset-cpus", "LIST", "CPUs allowed, such as 0-3,5"),
         value("pids-limit", "N", "Processes and threads [default: 64]; -1: unlimited"),
         value("timeout", "TIME", "Wall time [default: 30m]"),
@@ -107,11 +123,11 @@ fn identity() -> Vec<Arg> {
 
 fn run() -> Vec<Arg> {
     vec![
-        flag("init", "A minimal init is PID 1 (the default)").overrides_with("no-init"),
+        switch("init", "A minimal init is PID 1 (the default)").overrides_with("no-init"),
         flag("no-init", "The command is PID 1").overrides_with("init"),
-        flag("interactive", "Keep stdin open (it always is)").short('i'),
-        flag("tty", "Give the job a terminal").short('t'),
-        flag("rm", "Remove everything afterwards (it always is)"),
+        switch("interactive", "Keep stdin open (it always is)").short('i'),
+        switch("tty", "Give the job a terminal").short('t'),
+        switch("rm", "Remove everything afterwards (it always is)"),
         value("stop-signal", "SIGNAL", "Sent at a time limit, before SIGKILL"),
         value("stop-timeout", "TIME", "How long before SIGKILL follows it [default: 10s]"),
         value("id", "ID", "Name of the run [default: made up]").alias("name"),
@@ -145,6 +161,14 @@ fn invalid(message: String, hint: &str) -> Error {
     Error::new(Kind::InvalidConfig, message).hint(hint)
 }
 
+/// Of two options that contradict each other clap keeps the last; the first one is the default.
+fn on_unless(m: &ArgMatches, on: &str, off: &str) -> bool {
+    match m.value_source(on) {
+        Some(ValueSource::CommandLine) => m.get_flag(on),
+        _ => !m.get_flag(off),
+    }
+}
+
 /// The report part, which is wanted even if the rest makes no sense.
 pub(super) fn report(m: &ArgMatches) -> Result<Report> {
     let labels =
@@ -164,7 +188,7 @@ pub(super) fn jail(m: &ArgMatches) -> Result<Jail> {
     apply_limits(m, &mut p)?;
     apply_files(m, &mut p)?;
     apply_identity(m, &mut p)?;
-    p.init = !m.get_flag("no-init");
+    p.init = on_unless(m, "init", "no-init");
     p.tty = m.get_flag("tty");
     p.allow_degraded = m.get_flag("allow-degraded");
     p.id = text(m, "id").map(str::to_owned);
@@ -289,7 +313,7 @@ fn apply_limits(m: &ArgMatches, p: &mut Policy) -> Result<()> {
 
 fn apply_files(m: &ArgMatches, p: &mut Policy) -> Result<()> {
     p.rootfs = text(m, "rootfs").map(PathBuf::from);
-    p.read_only = !m.get_flag("writable");
+    p.read_only = on_unless(m, "read-only", "writable");
     p.no_idmap = m.get_flag("no-idmap");
     p.workdir = text(m, "workdir").map(str::to_owned);
     for v in texts(m, "tmpfs") {

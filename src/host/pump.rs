@@ -42,11 +42,7 @@ impl Sink {
             Ok(s) if s.is(libc::S_IFSOCK) => Way::Socket,
             Ok(s) if s.is(libc::S_IFCHR) && nix::unistd::isatty(&fd).unwrap_or(false) => {
                 // Opened again, since O_NONBLOCK on the caller's would be everybody's.
-                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-                let flags = libc::O_WRONLY | libc::O_NONBLOCK;
-                let again = std::ffi::CString::new(path)
-                    .map_err(|_| Errno(libc::EINVAL))
-                    .and_then(|p| fs::open_at(fs::cwd(), &p, flags, 0));
+                let again = reopen(&fd, libc::O_WRONLY);
                 return Sink::Descriptor(again.unwrap_or(fd), Way::Write);
             }
             _ => Way::Splice,
@@ -245,6 +241,8 @@ pub(crate) enum Source {
 pub(crate) struct Input {
     source: Option<Source>,
     to: Option<OwnedFd>,
+    /// The job's pipe, to read: after the end of a file, for what the job leaves in it.
+    left: Option<OwnedFd>,
     wants: Wants,
     done: usize,
     /// A regular file, whose position is put back by what the job did not read.
@@ -258,7 +256,7 @@ impl Input {
             Some(Source::Descriptor(fd)) => fs::stat(fd.as_fd()).is_ok_and(|s| s.is(libc::S_IFREG)),
             _ => false,
         };
-        Input { source, to, wants: Wants::Data, done: 0, regular, splice: true }
+        Input { source, to, left: None, wants: Wants::Data, done: 0, regular, splice: true }
     }
 
     /// Gives the destination later, for a terminal.
@@ -307,7 +305,7 @@ impl Input {
             }
         };
         match moved {
-            Ok(0) => self.close(),
+            Ok(0) => self.end_of_file(),
             Ok(n) => self.done += n,
             Err(e) if e.0 == libc::EAGAIN || e.0 == libc::EINTR => {}
             // The job has closed its end, or the caller's cannot be read: end of file.
@@ -315,21 +313,33 @@ impl Input {
         }
     }
 
+    /// The job has yet to read what is in the pipe, and then must find its end.
+    fn end_of_file(&mut self) {
+        match &self.to {
+            Some(to) if self.regular => {
+                self.left = reopen(to, libc::O_RDONLY).ok();
+                self.to = None;
+            }
+            _ => self.close(),
+        }
+    }
+
     fn close(&mut self) {
         self.put_back();
         self.source = None;
         self.to = None;
+        self.left = None;
     }
 
     /// A file that was read ahead of the job stands where the job stopped, as if it had read
     /// the file itself: `while read line; do stockade ...; done < list` works.
     fn put_back(&mut self) {
-        let (Some(Source::Descriptor(file)), Some(to), true) =
-            (&self.source, &self.to, self.regular)
+        let pipe = self.to.as_ref().or(self.left.as_ref());
+        let (Some(Source::Descriptor(file)), Some(pipe), true) = (&self.source, pipe, self.regular)
         else {
             return;
         };
-        let unread = io::bytes_waiting(to.as_fd()).unwrap_or(0);
+        let unread = io::bytes_waiting(pipe.as_fd()).unwrap_or(0);
         if unread > 0 {
             let back = i64::try_from(unread).unwrap_or(0);
             // A file that cannot seek was not read ahead either.
@@ -348,4 +358,11 @@ fn has_room(to: RawFd) -> bool {
     let polled = io::poll(&mut probe, Some(0)).is_ok();
     let [probe] = probe;
     polled && probe.revents() != 0
+}
+
+/// Another open file of the same, which never waits.
+fn reopen(fd: &OwnedFd, mode: i32) -> Result<OwnedFd, Errno> {
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+        .map_err(|_| Errno(libc::EINVAL))?;
+    fs::open_at(fs::cwd(), &path, mode | libc::O_NONBLOCK, 0)
 }

@@ -56,7 +56,13 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
             format!("the wall time limit of {} ended it", seconds(plan.supervision.wall))
         }
         Status::CpuTime => {
-            format!("the CPU time limit of {} ended it", seconds(plan.supervision.cpu))
+            // SIGXCPU comes from the resource limit, which is in seconds.
+            let rlimit = plan.process.rlimits.iter().find(|r| r.resource == libc::RLIMIT_CPU);
+            let limit = match rlimit {
+                Some(r) if cpu_signal => Some(std::time::Duration::from_secs(r.soft)),
+                _ => plan.supervision.cpu,
+            };
+            format!("the CPU time limit of {} ended it", seconds(limit))
         }
         Status::OutputLimit => format!(
             "it wrote more than the output limit of {}",

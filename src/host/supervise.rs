@@ -70,6 +70,8 @@ struct Loop<'p, 'a, 's> {
     kill_at: Option<Instant>,
     cpu_at: Option<Instant>,
     socket_open: bool,
+    /// A signal that came before the command ran, and ended the set-up.
+    early: Option<i32>,
 }
 
 /// Watches until everything in the jail has ended.
@@ -97,6 +99,7 @@ pub(crate) fn supervise(
         kill_at: None,
         cpu_at: None,
         socket_open: true,
+        early: None,
     };
     state.until_end(plan, begun, on_start)
 }
@@ -127,6 +130,11 @@ impl Loop<'_, '_, '_> {
             }
             if stderr.revents() != 0 {
                 self.streams.stderr.step();
+            }
+            if self.streams.stdout.bytes + self.streams.stderr.bytes > 0 {
+                // Its first output may be here before the init's word that it runs, and may
+                // be all that is ever heard of it.
+                self.start(on_start);
             }
             if signals.revents() != 0 {
                 self.pass_signals_on();
@@ -284,7 +292,13 @@ impl Loop<'_, '_, '_> {
                 continue;
             }
             // Before the start there is no job to tell, and the caller means us.
-            let number = if self.started.is_some() { number } else { libc::SIGKILL };
+            let number = match self.started {
+                Some(_) => number,
+                None => {
+                    self.early = Some(number);
+                    libc::SIGKILL
+                }
+            };
             let _ = self.launched.signal(number);
         }
     }
@@ -295,7 +309,7 @@ impl Loop<'_, '_, '_> {
         let waited = self.launched.reap()?;
         let started = match self.started {
             Some(started) => started,
-            None => return Err(ended_early(waited.status)),
+            None => return Err(self.ended_early(waited.status)),
         };
         self.streams.input.finish();
         self.drain()?;
@@ -333,9 +347,21 @@ impl Loop<'_, '_, '_> {
             }
         }
     }
+
+    /// PID 1 ended before the command ran and without a word.
+    fn ended_early(&self, status: i32) -> Error {
+        if self.by == Some(EndedBy::Caller) {
+            return Error::new(Kind::Os, "the caller ended it before the command was started");
+        }
+        if let Some(number) = self.early {
+            let message = format!("signal {number} came before the command was started");
+            return Error::new(Kind::Os, message);
+        }
+        ended_early(status)
+    }
 }
 
-/// PID 1 ended before the command ran and without a word.
+/// PID 1 was killed by somebody else.
 fn ended_early(status: i32) -> Error {
     let how = if libc::WIFSIGNALED(status) {
         format!("signal {} ended it", libc::WTERMSIG(status))

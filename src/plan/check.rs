@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::facts::Facts;
+use super::values::duration::cpuset;
 use super::values::quote;
 use super::{MountStep, Plan, RootSource, ids};
 use crate::error::{Error, Kind, Result};
@@ -204,6 +205,9 @@ fn limits(plan: &Plan, facts: &Facts) -> Result<()> {
             "the init counts too: give at least 2, or 1 with --no-init",
         ));
     }
+    if let Some(list) = &r.cpuset {
+        cpus_are_there(list, facts)?;
+    }
     for limit in &plan.process.rlimits {
         let cap = usize::try_from(limit.resource).ok().and_then(|n| facts.hard_rlimits.get(n));
         if cap.is_some_and(|cap| limit.hard > *cap) && !facts.may_raise_limits {
@@ -219,6 +223,23 @@ fn limits(plan: &Plan, facts: &Facts) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// cgroup v1 refuses a CPU that is not there with ERANGE; v2 takes it and gives the job all CPUs.
+fn cpus_are_there(list: &str, facts: &Facts) -> Result<()> {
+    let wanted = cpuset("CPU list", list)?;
+    let online = facts.cpu_lists.iter().find(|(name, _)| name == "online");
+    let Some(text) = online.and_then(|(_, text)| std::str::from_utf8(text).ok()) else {
+        return Ok(());
+    };
+    let Ok(online) = cpuset("list of CPUs online", text.trim()) else { return Ok(()) };
+    match wanted.iter().find(|cpu| online.iter().all(|there| there != *cpu)) {
+        None => Ok(()),
+        Some(cpu) => Err(bad(
+            format!("there is no CPU {cpu}, which the list {} has", quote(list)),
+            &format!("this host has the CPUs {online}"),
+        )),
+    }
 }
 
 fn init(plan: &Plan) -> Result<()> {

@@ -220,3 +220,6 @@ macro_rules! need_root {
         }
     };
 }
+
+pub mod live;
+pub mod pty;

@@ -148,7 +148,7 @@ pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
 /// makes the directory and one that sees it before it is locked, takes it for abandoned and
 /// removes it. The loser makes it again.
 pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
-    for _ in 0..100 {
+    for tries in 0..100 {
         match parent.make_child(name) {
             Ok(dir) => match dir.try_lock() {
                 // Still there under its name: nobody removed it before the lock was ours.
@@ -168,6 +168,11 @@ pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
                 }) {
                     // Abandoned: whoever made it is dead.
                     let _ = parent.remove_child(name);
+                    continue;
+                }
+                // Or somebody is removing it this moment, which takes no time.
+                if tries < 20 {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
                     continue;
                 }
                 let id = name.trim_start_matches(super::PREFIX);

@@ -8,6 +8,7 @@
 use super::dir::Dir;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Resources;
+use crate::plan::values::quote;
 use crate::sys::fs;
 use std::os::fd::AsFd;
 
@@ -38,16 +39,26 @@ impl Mounts {
     }
 }
 
-/// Controllers of v1 that limits or figures need. The first one present carries the lock.
+/// Controllers of v1 that a run may have a cgroup in. The first one present carries the lock.
+const ALL_V1: [&str; 5] = ["pids", "memory", "cpuacct", "cpu", "cpuset"];
+
+/// Those that this run's limits or figures need.
 fn v1_controllers(r: &Resources) -> Vec<&'static str> {
-    let mut list = vec!["pids", "memory", "cpuacct"];
-    if r.cpu_quota_us.is_some() || r.cpu_shares.is_some() {
-        list.push("cpu");
+    let needs = |controller: &str| match controller {
+        "cpu" => r.cpu_quota_us.is_some() || r.cpu_shares.is_some(),
+        "cpuset" => r.cpuset.is_some(),
+        _ => true,
+    };
+    ALL_V1.into_iter().filter(|c| needs(c)).collect()
+}
+
+/// All of them: what a run left behind may have had other limits than the next one.
+pub(super) fn every_v1(parent: Option<&str>) -> Mounts {
+    let mounts = v1_mounts(&ALL_V1, |c| Some(format!("{ROOT}/{c}")), parent);
+    if !mounts.controllers.is_empty() {
+        return mounts;
     }
-    if r.cpuset.is_some() {
-        list.push("cpuset");
-    }
-    list
+    v1_elsewhere(&ALL_V1, &cgroups_rs::hierarchies::mountinfo_self(), parent)
 }
 
 fn magic(path: &str) -> Option<i64> {
@@ -59,6 +70,9 @@ fn magic(path: &str) -> Option<i64> {
 /// hierarchy's mount.
 pub(super) fn locate(r: &Resources) -> Result<Place> {
     let parent = r.parent.as_deref();
+    if let Some(parent) = parent {
+        check_parent(parent)?;
+    }
     let controllers = v1_controllers(r);
     if magic(ROOT) == Some(CGROUP2_MAGIC) {
         return Ok(Place::V2(v2_candidates(ROOT, parent)?));
@@ -74,8 +88,21 @@ pub(super) fn locate(r: &Resources) -> Result<Place> {
     {
         return Ok(Place::V2(v2_candidates(path, parent)?));
     }
-    let mounts = v1_mounts(
-        &controllers,
+    let mounts = v1_elsewhere(&controllers, &table, parent);
+    if mounts.controllers.is_empty() {
+        return Err(Error::new(Kind::NotFound, "no cgroup file system is mounted")
+            .hint("mount one: mount -t cgroup2 none /sys/fs/cgroup"));
+    }
+    Ok(Place::V1(mounts))
+}
+
+fn v1_elsewhere(
+    controllers: &[&'static str],
+    table: &[cgroups_rs::hierarchies::Mountinfo],
+    parent: Option<&str>,
+) -> Mounts {
+    v1_mounts(
+        controllers,
         |controller| {
             let found = table.iter().find(|m| {
                 m.fs_type.0 == "cgroup" && m.super_opts.iter().any(|o| o == controller)
@@ -83,12 +110,36 @@ pub(super) fn locate(r: &Resources) -> Result<Place> {
             found.mount_point.to_str().map(str::to_owned)
         },
         parent,
-    );
-    if mounts.controllers.is_empty() {
-        return Err(Error::new(Kind::NotFound, "no cgroup file system is mounted")
-            .hint("mount one: mount -t cgroup2 none /sys/fs/cgroup"));
+    )
+}
+
+/// A parent that was asked for and is not there is the caller's mistake, and not something that
+/// the host lacks.
+fn check_parent(parent: &str) -> Result<()> {
+    let shown = quote(parent);
+    if parent.split('/').any(|part| part == "..") {
+        return Err(Error::new(
+            Kind::InvalidConfig,
+            format!("the parent cgroup {shown} has \"..\""),
+        )
+        .hint("give a path below the cgroup file system, such as jobs/mine"));
     }
-    Ok(Place::V1(mounts))
+    let relative = parent.trim_matches('/');
+    let tops = ALL_V1.map(|controller| format!("{ROOT}/{controller}"));
+    let usual = std::iter::once(ROOT).chain(tops.iter().map(String::as_str));
+    let mut mounted = usual.filter(|top| magic(top).is_some_and(is_cgroup)).peekable();
+    // Mounted elsewhere: the search that follows finds it or not.
+    if mounted.peek().is_none()
+        || mounted.any(|top| Dir::open(&format!("{top}/{relative}")).is_ok())
+    {
+        return Ok(());
+    }
+    Err(Error::new(Kind::InvalidConfig, format!("there is no parent cgroup {shown}"))
+        .hint("make it first: on v1 a directory of that name for each controller"))
+}
+
+fn is_cgroup(magic: i64) -> bool {
+    magic == CGROUP1_MAGIC || magic == CGROUP2_MAGIC
 }
 
 fn v1_mounts(

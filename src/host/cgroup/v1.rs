@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::dir::{self, Dir};
-use super::find::Mounts;
+use super::find::{self, Mounts};
 use super::{Counters, PREFIX};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Resources;
@@ -28,7 +28,7 @@ impl Group {
             .controllers
             .first()
             .ok_or_else(|| Error::new(Kind::NotFound, "no v1 controller is mounted"))?;
-        remove_abandoned(&first.1, &mounts);
+        remove_abandoned(&first.1, r.parent.as_deref());
         let mut group = Group { name: format!("{PREFIX}{id}"), parts: Vec::with_capacity(4) };
         for (controller, parent) in mounts.controllers {
             let own = if group.parts.is_empty() {
@@ -182,12 +182,14 @@ fn remove(parent: &Dir, name: &str, own: &Dir) {
 }
 
 /// Removes what killed supervisors left. Their locks went with them.
-fn remove_abandoned(first: &Dir, mounts: &Mounts) {
+fn remove_abandoned(first: &Dir, parent: Option<&str>) {
+    let mut mounts = None;
     for name in first.our_children() {
         let Ok(dir) = first.child(&name) else { continue };
         if dir.try_lock() != Ok(true) {
             continue;
         }
+        let mounts = mounts.get_or_insert_with(|| find::every_v1(parent));
         for (_, parent) in mounts.controllers.iter().rev() {
             if let Ok(own) = parent.child(&name) {
                 own.kill_all();
