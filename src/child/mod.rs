@@ -103,17 +103,21 @@ pub fn enter(armed: &Armed) -> ! {
 /// The ordered list. The order is the security; each line says why it stands where it does.
 fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     let socket = armed.socket.as_fd();
-    // First, before anything can be attacked through /proc: no ptrace, no /proc/self/mem, for
-    // whoever shares our ids (CVE-2016-9962).
-    process::set_undumpable().at(Step::ParentDeath)?;
+    // The caller's mask would take away from the modes that mkdir and open are given below; the
+    // job's own is set last.
+    process::umask(0o022);
+    // Nothing before it, undumpable least of all: an ordinary user's supervisor writes our id map
+    // through /proc/PID, which belongs to root once we are undumpable.
     wait_for_go(socket)?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;
         sys::cred::set_gid(gid).at(Step::SetupIds)?;
         sys::cred::set_uid(uid).at(Step::SetupIds)?;
-        process::set_undumpable().at(Step::SetupIds)?;
     }
+    // Before anything can be attacked through /proc, and after the change of ids, which may undo
+    // it: no ptrace, no /proc/self/mem, for whoever shares our ids (CVE-2016-9962).
+    process::set_undumpable().at(Step::ParentDeath)?;
     // After the change of ids, which clears it. If the parent died before this line its end of
     // the socket is closed, and reading Go has failed; or it dies later, and this fires.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
