@@ -57,6 +57,7 @@ fn run(matches: &clap::ArgMatches, report: &Report, began: Instant) -> Result<u8
         print_line(&jail.explain()?);
         return Ok(0);
     }
+    signal::default_sigchld().map_err(|e| Error::os("wait for children", e))?;
     // Before the run: afterwards it would be too late to say that it cannot be written.
     let result = open_result(report.result.as_deref())?;
     if report.json {
