@@ -105,16 +105,15 @@ pub fn enter(armed: &Armed) -> ! {
 fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     let socket = armed.socket.as_fd();
     wait_for_go(socket)?;
-    // As soon as the id maps are written, for which an ordinary supervisor needs us dumpable: no
-    // ptrace, no /proc/self/mem, for whoever shares our ids (CVE-2016-9962).
-    process::set_undumpable().at(Step::ParentDeath)?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;
         sys::cred::set_gid(gid).at(Step::SetupIds)?;
         sys::cred::set_uid(uid).at(Step::SetupIds)?;
-        process::set_undumpable().at(Step::SetupIds)?;
     }
+    // After the change of ids, which may undo it, and after Go: an ordinary supervisor writes the
+    // id map through /proc/PID, which is root's once we are undumpable. From here on no ptrace, no /proc/self/mem, for whoever shares our ids (CVE-2016-9962).
+    process::set_undumpable().at(Step::ParentDeath)?;
     // After the change of ids, which clears it. If the parent died before this line its end of
     // the socket is closed, and reading Go has failed; or it dies later, and this fires.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;

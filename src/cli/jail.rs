@@ -84,6 +84,7 @@ fn run(
         print_line(&jail.explain()?);
         return Ok(0);
     }
+    signal::default_sigchld().map_err(|e| Error::os("wait for children", e))?;
     if report.json {
         jail = jail.stdout(Stdio::Capture).stderr(Stdio::Capture);
     }

@@ -19,15 +19,16 @@ pub const UNLIMITED: u64 = u64::MAX;
 /// Names in the order of their numbers on x86-64 and arm64, with the defaults of a job: soft, hard.
 ///
 /// Memory, processes and files are limited by the cgroup and the tmpfs: an address space
-/// limit breaks V8 and the JVM, which reserve far more than they use. No core is dumped, so no
-/// crash reaches the host's core_pattern handler (a core limit of 0 is obeyed by a pipe
-/// handler only if it is exactly 0 and not 1, core(5)).
+/// limit breaks V8 and the JVM, which reserve far more than they use. No core is dumped, and no
+/// crash reaches the host's core_pattern handler: one behind a pipe, which runs as the host's
+/// root, is started for every limit, 0 included, but not for exactly 1 (`do_coredump` in
+/// fs/coredump.c), and for files 1 is less than the smallest core.
 pub const DEFAULTS: [(&str, u64, u64); 16] = [
     ("cpu", UNLIMITED, UNLIMITED),
     ("fsize", UNLIMITED, UNLIMITED),
     ("data", UNLIMITED, UNLIMITED),
     ("stack", 8 << 20, UNLIMITED),
-    ("core", 0, 0),
+    ("core", 1, 1),
     ("rss", UNLIMITED, UNLIMITED),
     ("nproc", UNLIMITED, UNLIMITED),
     ("nofile", 1024, 524_288),
@@ -42,7 +43,8 @@ pub const DEFAULTS: [(&str, u64, u64); 16] = [
 ];
 
 /// The limits of a job: the defaults, then what was asked for. A default never exceeds the
-/// caller's hard limit, since an ordinary user could not set it.
+/// caller's hard limit, since an ordinary user could not set it. No core files means a limit of
+/// 1, as above.
 #[must_use]
 pub fn plan(asked: &[Rlimit], caller_hard: &[u64; 16]) -> Vec<Rlimit> {
     (0u32..)
@@ -54,8 +56,15 @@ pub fn plan(asked: &[Rlimit], caller_hard: &[u64; 16]) -> Vec<Rlimit> {
                 hard: (*hard).min(*cap),
             })
         })
+        .map(|limit| {
+            let least = u64::from(limit.resource == CORE && caller_hard[CORE as usize] > 0);
+            Rlimit { soft: limit.soft.max(least), hard: limit.hard.max(least), ..limit }
+        })
         .collect()
 }
+
+/// `RLIMIT_CORE`.
+const CORE: u32 = 4;
 
 /// The name of a limit.
 #[must_use]
@@ -72,7 +81,10 @@ mod tests {
         let limits = plan(&[Rlimit { resource: 7, soft: 5, hard: 6 }], &[UNLIMITED; 16]);
         assert_eq!(limits.len(), 16);
         assert_eq!(limits[7], Rlimit { resource: 7, soft: 5, hard: 6 });
-        assert_eq!(limits[4], Rlimit { resource: 4, soft: 0, hard: 0 });
+        // Exactly 1 keeps a crash from the host's core handler (H17); 0 would not.
+        assert_eq!(limits[4], Rlimit { resource: 4, soft: 1, hard: 1 });
+        let asked = plan(&[Rlimit { resource: 4, soft: 0, hard: 0 }], &[UNLIMITED; 16]);
+        assert_eq!(asked[4], limits[4]);
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// `mount_setattr(tree, set, clear)` (Linux 5.12). `userns` goes with [`attr::IDMAP`].
+///
+/// The mount becomes private too, always: a copy of a shared mount, which is what all of a
+/// systemd host's are, is its peer, and what is mounted below either would show below both.
 pub fn set_attr(
     tree: BorrowedFd<'_>,
     set: u64,
@@ -74,7 +77,7 @@ pub fn set_attr(
     let attr = Attr {
         set,
         clear,
-        propagation: 0,
+        propagation: libc::MS_PRIVATE,
         userns: userns.map_or(0, |fd| u64::from(fd.as_raw_fd().cast_unsigned())),
     };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };

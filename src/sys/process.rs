@@ -164,7 +164,12 @@ pub fn spawn_helper<H: Helper>(fd: RawFd) -> Result<i32> {
     // SAFETY: the stack is new and large enough; the argument is a number and no pointer; the
     // helper makes system calls with values on its own stack only and never returns.
     let pid = unsafe {
-        libc::clone(trampoline::<H>, new_stack()?, flags, core::ptr::without_provenance_mut(fd.unsigned_abs() as usize))
+        libc::clone(
+            trampoline::<H>,
+            new_stack()?,
+            flags,
+            core::ptr::without_provenance_mut(fd.unsigned_abs() as usize),
+        )
     };
     check_int(pid)
 }

@@ -78,6 +78,14 @@ pub fn read_signalfd(fd: std::os::fd::BorrowedFd<'_>) -> Result<Option<c_int>> {
     }
 }
 
+/// Gives SIGCHLD its default disposition. A caller that ignored it passes that on through execve,
+/// and the kernel would then reap our children before we can.
+pub fn default_sigchld() -> Result<()> {
+    // SAFETY: SIG_DFL is a valid disposition for SIGCHLD.
+    let old = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if old == libc::SIG_ERR { check_int(-1).map(drop) } else { Ok(()) }
+}
+
 /// Makes this process ignore SIGPIPE or not, for programs whose runtime did not.
 pub fn ignore_sigpipe() -> Result<()> {
     // SAFETY: SIG_IGN is a valid disposition for SIGPIPE.
