@@ -120,7 +120,7 @@ except OSError as e:
     print('errno', e.errno, 3 + len(keep))
 ";
     let run = support::python(&options, code).exits(0);
-    assert_eq!(run.stdout, "NOFILE 64 128\nCORE 0 0\nFSIZE 1000000 1000000\nerrno 24 64\n");
+    assert_eq!(run.stdout, "NOFILE 64 128\nCORE 1 1\nFSIZE 1000000 1000000\nerrno 24 64\n");
 }
 
 // --- names and remains -----------------------------------------------------------------------

@@ -24,7 +24,7 @@ pub(crate) struct Ids {
 
 /// The accounts of the host view, as plan::hostview makes them up.
 const HOST_VIEW_PASSWD: &[u8] =
-    b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/work:/bin/sh\n";
+    b"root:x:0:0:root:/work:/bin/sh\nnobody:x:65534:65534:nobody:/work:/bin/sh\n";
 const HOST_VIEW_GROUP: &[u8] = b"root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
 
 /// Resolves `-u` and `--group-add`. Without a group a name brings the one that its passwd line

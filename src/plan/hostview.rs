@@ -51,11 +51,6 @@ pub fn steps(facts: &Facts, uid: u32, gid: u32, hostname: &str) -> Vec<MountStep
             contents,
         });
     }
-    for (dir, mode) in [("/home", 0o755), ("/root", 0o755), ("/run", 0o755), ("/var", 0o755)] {
-        steps.push(MountStep::Directory { target: dir.into(), mode });
-    }
-    steps.push(MountStep::Symlink { target: "/var/tmp".into(), to: "/tmp".into() });
-    steps.push(MountStep::Symlink { target: "/var/run".into(), to: "/run".into() });
     steps
 }
 
@@ -72,7 +67,7 @@ fn bind(path: String) -> MountStep {
 
 /// Files of /etc that are ours and say nothing of the host.
 fn made_up(uid: u32, gid: u32, hostname: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let mut passwd = String::from("root:x:0:0:root:/root:/bin/sh\n");
+    let mut passwd = String::from("root:x:0:0:root:/work:/bin/sh\n");
     let mut group = String::from("root:x:0:\ntty:x:5:\n");
     if ![0, 65_534].contains(&uid) {
         passwd.push_str(&format!("jail:x:{uid}:{gid}:jail:/work:/bin/sh\n"));

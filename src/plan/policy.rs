@@ -255,10 +255,9 @@ fn resources(policy: &Policy) -> Resources {
 
 /// PATH, HOME, LANG, TERM, and what was given; nothing of the caller's.
 fn environment(policy: &Policy) -> Vec<String> {
-    let home = if policy.uid == 0 { "/root" } else { "/work" };
     let mut env = vec![
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-        format!("HOME={home}"),
+        "HOME=/work".to_owned(),
         "LANG=C.UTF-8".to_owned(),
         "TERM=xterm".to_owned(),
     ];
