@@ -340,7 +340,7 @@ impl<'a> Work<'a> {
         match fs::mkdir_at(parent, name, mode) {
             Ok(()) => {
                 let made = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;
-                return Ok(Target(&place.full, made));
+                Ok(Target(&place.full, made))
             }
             Err(e) if [libc::EEXIST, libc::EROFS, libc::EACCES, libc::EPERM].contains(&e.0) => {
                 match self.open(&place.full, flags, resolve) {

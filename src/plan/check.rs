@@ -132,13 +132,13 @@ fn duplicates(plan: &Plan) -> Result<()> {
     // Path compares by components: /a//b is /a/b.
     seen.sort_unstable();
     for pair in seen.windows(2) {
-        if let [a, b] = pair {
-            if a == b {
-                return Err(bad(
-                    format!("two mounts on {}", quote(&a.to_string_lossy())),
-                    "give each target once",
-                ));
-            }
+        if let [a, b] = pair
+            && a == b
+        {
+            return Err(bad(
+                format!("two mounts on {}", quote(&a.to_string_lossy())),
+                "give each target once",
+            ));
         }
     }
     Ok(())

@@ -487,10 +487,12 @@ fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> 
             || (policy.rootfs.is_some() && !policy.read_only),
         ..seccomp::Extra::default()
     };
-    if policy.seccomp == SeccompChoice::Default && caps == 0 && !extra.restrict_suid_files {
-        if let Some(filter) = seccomp::precompiled() {
-            return Ok(Seccomp { name: "default".to_owned(), filter, flags: 0, when });
-        }
+    if policy.seccomp == SeccompChoice::Default
+        && caps == 0
+        && !extra.restrict_suid_files
+        && let Some(filter) = seccomp::precompiled()
+    {
+        return Ok(Seccomp { name: "default".to_owned(), filter, flags: 0, when });
     }
     let arch = seccomp::Arch::native();
     let target = seccomp::Target { arch, caps, kernel: facts.kernel };
