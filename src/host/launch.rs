@@ -107,6 +107,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
     let (ours, theirs) = pair.map_err(|e| Error::os("make a socket pair", e))?;
     let wiring = Wiring {
         socket: theirs,
+        supervisors_end: ours.as_raw_fd(),
         stdio: [stdio.stdin.as_raw_fd(), stdio.stdout.as_raw_fd(), stdio.stderr.as_raw_fd()],
         unshare_cgroup: joins_late,
         rlimits: if late { Vec::new() } else { instead_of_cgroup(plan, &cgroup) },
