@@ -269,6 +269,23 @@ fn a_cgroup_can_be_made_below_a_parent_of_the_users() {
 }
 
 #[test]
+fn a_limit_that_the_kernel_refuses_is_named_and_leaves_nothing() {
+    need_root!();
+    if is_v2() {
+        skip!("v2 takes a limit above the parent's");
+    }
+    let name = format!("narrow-of-a-test-{}", std::process::id());
+    let _parent = Parent::new(&name);
+    let quota = format!("/sys/fs/cgroup/cpu/{name}/cpu.cfs_quota_us");
+    std::fs::write(quota, "10000").unwrap();
+    let id = support::live::fresh_id();
+    let run = sh(&["--cgroup-parent", &name, "--id", &id, "--cpus", "1"], "echo ran").exits(125);
+    assert_eq!(run.stdout, "");
+    assert_eq!(cgroups_of(&id), Vec::<std::path::PathBuf>::new());
+    run.complains("cpu.cfs_quota_us").complains("hint: ");
+}
+
+#[test]
 fn a_parent_that_is_not_there_is_named() {
     need_root!();
     if !std::path::Path::new("/sys/fs/cgroup").exists() {

@@ -168,6 +168,13 @@ impl Group {
     }
 }
 
+/// Also when one of several could not be made, or a limit not be set.
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 /// Removes a cgroup whose processes have ended. One that is still leaving makes rmdir answer
 /// EBUSY: then it is killed and waited for, within bounds.
 fn remove(parent: &Dir, name: &str, own: &Dir) {
