@@ -300,6 +300,8 @@ fn candidates(plan: &Plan) -> Result<Vec<CString>> {
 /// What the launch adds to the plan.
 pub(crate) struct Wiring {
     pub(crate) socket: OwnedFd,
+    /// The other end, of which the child has a copy.
+    pub(crate) supervisors_end: RawFd,
     pub(crate) stdio: [RawFd; 3],
     pub(crate) unshare_cgroup: bool,
     /// Limits that stand in for what the cgroup lacks.
@@ -329,6 +331,7 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
     };
     Ok(Armed {
         socket: wiring.socket,
+        supervisors_end: wiring.supervisors_end,
         unshare_cgroup: wiring.unshare_cgroup,
         setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
         network: plan.namespaces.network,
