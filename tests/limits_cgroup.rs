@@ -106,10 +106,10 @@ fn swap_is_given_as_in_docker() {
 
 #[test]
 fn ulimits_hold_inside() {
-    let options = ["--ulimit", "nofile=64:128", "--ulimit", "core=0", "--ulimit", "fsize=1000000"];
+    let options = ["--ulimit", "nofile=64:128", "--ulimit", "memlock=65536", "--ulimit", "fsize=1000000"];
     let code = "
 import resource as r
-for name in ('NOFILE', 'CORE', 'FSIZE'):
+for name in ('NOFILE', 'MEMLOCK', 'FSIZE'):
     print(name, *r.getrlimit(getattr(r, 'RLIMIT_' + name)))
 n = 0
 try:
@@ -120,7 +120,7 @@ except OSError as e:
     print('errno', e.errno, 3 + len(keep))
 ";
     let run = support::python(&options, code).exits(0);
-    assert_eq!(run.stdout, "NOFILE 64 128\nCORE 0 0\nFSIZE 1000000 1000000\nerrno 24 64\n");
+    assert_eq!(run.stdout, "NOFILE 64 128\nMEMLOCK 65536 65536\nFSIZE 1000000 1000000\nerrno 24 64\n");
 }
 
 // --- names and remains -----------------------------------------------------------------------
