@@ -88,16 +88,16 @@ fn the_last_of_options_that_contradict_each_other_counts() {
         let run = jail(options.iter().chain(&root).copied()).exits(0);
         assert_eq!(run.stdout, expected, "{options:?}");
     }
-    let pid = ["--", "sh", "-c", "echo $$"];
+    let parent = ["--", "sh", "-c", "echo $PPID"];
     for (options, expected) in [
-        (&[][..], "2\n"),
-        (&["--init"], "2\n"),
-        (&["--no-init"], "1\n"),
-        (&["--init", "--no-init"], "1\n"),
-        (&["--no-init", "--init"], "2\n"),
-        (&["--init=false"], "1\n"),
+        (&[][..], "1\n"),
+        (&["--init"], "1\n"),
+        (&["--no-init"], "0\n"),
+        (&["--init", "--no-init"], "0\n"),
+        (&["--no-init", "--init"], "1\n"),
+        (&["--init=false"], "0\n"),
     ] {
-        let run = jail(options.iter().chain(&pid).copied()).exits(0);
+        let run = jail(options.iter().chain(&parent).copied()).exits(0);
         assert_eq!(run.stdout, expected, "{options:?}");
     }
     sh(&["-m", "1k", "-m", "64m", "-h", "a", "-h", "b"], "hostname").exits(0).says("b\n");

@@ -3,7 +3,7 @@
 mod support;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use support::{Scratch, bin, jail};
+use support::{Scratch, bin, jail_with};
 
 /// The whole of stderr of a command line that is wrong.
 #[track_caller]
@@ -344,7 +344,11 @@ fn h43_every_option_that_help_lists_is_one_and_every_documented_one_is_listed() 
         assert!(listed.contains(format!("--{option}").as_str()), "--{option} is not in --help");
     }
     for option in listed.iter().filter(|o| **o != "--help") {
-        let run = jail([option, "--nosuchoption", "--", "true"]);
+        // Somewhere else, for `--result` makes a file of that name.
+        let scratch = Scratch::new();
+        let run = jail_with([option, "--nosuchoption", "--", "true"], |c| {
+            c.current_dir(scratch.path());
+        });
         let unknown = format!("unknown option \"{option}\"");
         assert!(!run.stderr.contains(&unknown), "{run:#?}");
     }

@@ -106,10 +106,10 @@ fn swap_is_given_as_in_docker() {
 
 #[test]
 fn ulimits_hold_inside() {
-    let options = ["--ulimit", "nofile=64:128", "--ulimit", "core=0", "--ulimit", "fsize=1000000"];
+    let options = ["--ulimit", "nofile=64:128", "--ulimit", "memlock=65536", "--ulimit", "fsize=1000000"];
     let code = "
 import resource as r
-for name in ('NOFILE', 'CORE', 'FSIZE'):
+for name in ('NOFILE', 'MEMLOCK', 'FSIZE'):
     print(name, *r.getrlimit(getattr(r, 'RLIMIT_' + name)))
 n = 0
 try:
@@ -120,7 +120,7 @@ except OSError as e:
     print('errno', e.errno, 3 + len(keep))
 ";
     let run = support::python(&options, code).exits(0);
-    assert_eq!(run.stdout, "NOFILE 64 128\nCORE 1 1\nFSIZE 1000000 1000000\nerrno 24 64\n");
+    assert_eq!(run.stdout, "NOFILE 64 128\nMEMLOCK 65536 65536\nFSIZE 1000000 1000000\nerrno 24 64\n");
 }
 
 // --- names and remains -----------------------------------------------------------------------
@@ -266,6 +266,23 @@ fn a_cgroup_can_be_made_below_a_parent_of_the_users() {
     }
     // Ours is gone, the user's own is still there.
     assert!(parent.0.iter().all(|dir| dir.exists()));
+}
+
+#[test]
+fn a_limit_that_the_kernel_refuses_is_named_and_leaves_nothing() {
+    need_root!();
+    if is_v2() {
+        skip!("v2 takes a limit above the parent's");
+    }
+    let name = format!("narrow-of-a-test-{}", std::process::id());
+    let _parent = Parent::new(&name);
+    let quota = format!("/sys/fs/cgroup/cpu/{name}/cpu.cfs_quota_us");
+    std::fs::write(quota, "10000").unwrap();
+    let id = support::live::fresh_id();
+    let run = sh(&["--cgroup-parent", &name, "--id", &id, "--cpus", "1"], "echo ran").exits(125);
+    assert_eq!(run.stdout, "");
+    assert_eq!(cgroups_of(&id), Vec::<std::path::PathBuf>::new());
+    run.complains("cpu.cfs_quota_us").complains("hint: ");
 }
 
 #[test]

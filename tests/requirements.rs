@@ -139,7 +139,7 @@ fn r2_a_huge_list_ends_at_the_memory_limit() {
 fn r2_os_by_way_of_builtins_gains_nothing() {
     let code = "
 os = __builtins__.__import__('os')
-print(os.getuid(), os.listdir('/work'), [d for d in ('home', 'root', 'var') if os.path.exists('/' + d)])
+print(os.getuid(), os.listdir('/work'), sum([os.listdir('/' + d) for d in ('home', 'root', 'run', 'mnt', 'opt') if os.path.exists('/' + d)], []))
 try:
     os.setuid(0)
 except PermissionError:
@@ -155,17 +155,18 @@ except OSError as e:
 #[test]
 fn r2_eval_gains_nothing() {
     let code = "
-eval(\"__import__('os').system('cat /etc/passwd | wc -l; kill -9 -1; echo never')\")
+eval(\"__import__('os').system('cat /etc/passwd | wc -l; kill -9 -1; kill -9 1 $PPID; echo tried')\")
 ";
     let scratch = Scratch::new();
     let canary = scratch.file("canary", "alive");
-    // It may kill itself, and nobody else: the init of the jail and this test live on.
+    // It may kill what is in its jail; the init, and this test, live on.
     let run = r2(code);
     assert!(run.code == 0 || run.code == 137, "{run:#?}");
     assert_eq!(std::fs::read_to_string(canary).unwrap(), "alive");
-    assert!(!run.stdout.contains("never"), "{run:#?}");
-    let users = run.stdout.trim().parse::<usize>().unwrap();
+    let users: usize = run.stdout.lines().next().unwrap().parse().unwrap();
     assert!(users < 10, "{run:#?}");
+    let hosts = std::fs::read_to_string("/etc/passwd").unwrap().lines().count();
+    assert!(hosts >= 10, "the control: this host has {hosts}");
 }
 
 #[test]

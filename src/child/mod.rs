@@ -30,7 +30,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 pub struct Armed {
     /// Our end of the socket.
     pub socket: OwnedFd,
-    /// The number of the supervisor's end, of which the child has a copy.
+    /// The supervisor's end, of which clone has made us a copy.
     pub supervisors_end: RawFd,
     /// Whether the cgroup namespace is made here, after joining, so that it is rooted there.
     pub unshare_cgroup: bool,
@@ -106,11 +106,12 @@ pub fn enter(armed: &Armed) -> ! {
 /// The ordered list. The order is the security; each line says why it stands where it does.
 fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     let socket = armed.socket.as_fd();
-    // First of all, for as long as the supervisor may still be killed before the rest protects
-    // us. A copy of its end that we hold ourselves would keep the end of file from ever coming.
-    io::close_range(armed.supervisors_end.cast_unsigned(), armed.supervisors_end.cast_unsigned())
-        .at(Step::ParentDeath)?;
+    // Before any wait: a supervisor that is killed meanwhile takes us with it.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
+    // If it was dead already, reading finds the end of file; but not as long as we hold the
+    // other end ourselves.
+    let end = armed.supervisors_end.unsigned_abs();
+    io::close_range(end, end).at(Step::CloseFds)?;
     wait_for_go(socket)?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
@@ -121,8 +122,8 @@ fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     // After the change of ids, which may undo it, and after Go: an ordinary supervisor writes the
     // id map through /proc/PID, which is root's once we are undumpable. From here on no ptrace, no /proc/self/mem, for whoever shares our ids (CVE-2016-9962).
     process::set_undumpable().at(Step::ParentDeath)?;
-    // Again, since the change of ids has cleared it. If the supervisor died in between, joining the
-    // cgroups finds the end of file.
+    // Again: the change of ids has cleared it. If the parent died before this line its end of
+    // the socket is closed, and reading its next word fails; or it dies later, and this fires.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
     // A session of its own: no controlling terminal of the caller's to push input into
     // (CVE-2017-5226). The job makes another one below the init.

@@ -300,6 +300,7 @@ fn candidates(plan: &Plan) -> Result<Vec<CString>> {
 /// What the launch adds to the plan.
 pub(crate) struct Wiring {
     pub(crate) socket: OwnedFd,
+    /// The other end, of which the child has a copy.
     pub(crate) supervisors_end: RawFd,
     pub(crate) stdio: [RawFd; 3],
     pub(crate) unshare_cgroup: bool,

@@ -139,14 +139,14 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
             }
         }
     }
-    launched.tell(Message::Go, None)?;
+    launched.tell(plan, Message::Go, None)?;
     if let Some(found) = found {
         launched.cgroup = Cgroup::create(&plan.id, &plan.resources, found)?;
     }
     for tasks in launched.cgroup.tasks()? {
-        launched.tell(Message::Join, Some(tasks.as_fd()))?;
+        launched.tell(plan, Message::Join, Some(tasks.as_fd()))?;
     }
-    launched.tell(Message::Proceed, None)?;
+    launched.tell(plan, Message::Proceed, None)?;
     Ok(launched)
 }
 
@@ -190,11 +190,11 @@ fn clone(
 }
 
 impl Launched {
-    fn tell(&self, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    fn tell(&self, plan: &Plan, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
         io::send(self.socket.as_fd(), &message.to_bytes(), fd).map_err(|e| {
             // The child has gone, and its last word says why.
             match self.last_words() {
-                Some(fail) => Error::step(fail.step, sentence(fail.step), fail.errno),
+                Some(fail) => self.explain(plan, fail),
                 None => Error::os("tell the child to go on", e),
             }
         })

@@ -152,7 +152,7 @@ pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
         match parent.make_child(name) {
             Ok(dir) => match dir.try_lock() {
                 // Still there under its name: nobody removed it before the lock was ours.
-                Ok(true) if parent.child(name).is_ok_and(|d| same(&d, &dir)) => return Ok(dir),
+                Ok(true) if still_there(parent, name, &dir) => return Ok(dir),
                 Ok(_) => {}
                 Err(e) => return Err(Error::os(format!("lock the cgroup {}", dir.path), e)),
             },
@@ -161,10 +161,11 @@ pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
             Err(e) if e.0 == libc::EEXIST => {
                 let there = parent.child(name);
                 if there.is_ok_and(|d| {
-                    d.try_lock() == Ok(true) && {
+                    let ours = d.try_lock() == Ok(true) && still_there(parent, name, &d);
+                    if ours {
                         d.kill_all();
-                        true
                     }
+                    ours
                 }) {
                     // Abandoned: whoever made it is dead.
                     let _ = parent.remove_child(name);
@@ -183,6 +184,12 @@ pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
         }
     }
     Err(Error::new(Kind::Os, format!("make a cgroup in {}: it vanishes each time", parent.path)))
+}
+
+/// Whether the name is still that of this directory. A lock is worth something only then: it
+/// may be on one that somebody has removed, and whose name another run has by now.
+pub(super) fn still_there(parent: &Dir, name: &str, dir: &Dir) -> bool {
+    parent.child(name).is_ok_and(|there| same(&there, dir))
 }
 
 fn same(a: &Dir, b: &Dir) -> bool {

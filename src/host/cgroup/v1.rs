@@ -163,22 +163,34 @@ impl Group {
     /// abandoned.
     pub(super) fn remove(&mut self) {
         for (_, parent, own) in self.parts.drain(..).rev() {
-            remove(&parent, &self.name, &own);
+            if !remove(&parent, &self.name, &own) {
+                // The locked one stays, by which the next run finds the rest.
+                return;
+            }
         }
     }
 }
 
+/// Also when one of several could not be made, or a limit not be set.
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 /// Removes a cgroup whose processes have ended. One that is still leaving makes rmdir answer
-/// EBUSY: then it is killed and waited for, within bounds.
-fn remove(parent: &Dir, name: &str, own: &Dir) {
+/// EBUSY: then it is killed and waited for, within bounds. Says whether it is gone.
+fn remove(parent: &Dir, name: &str, own: &Dir) -> bool {
     for _ in 0..500 {
         match parent.remove_child(name) {
             Err(e) if e.0 == libc::EBUSY => own.kill_all(),
-            // Gone, or cannot be: the next run tries again.
-            _ => return,
+            Ok(()) => return true,
+            // Gone already, or cannot be: the next run tries again.
+            Err(e) => return e.0 == libc::ENOENT,
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
+    false
 }
 
 /// Removes what killed supervisors left. Their locks went with them.
@@ -186,14 +198,16 @@ fn remove_abandoned(first: &Dir, parent: Option<&str>) {
     let mut mounts = None;
     for name in first.our_children() {
         let Ok(dir) = first.child(&name) else { continue };
-        if dir.try_lock() != Ok(true) {
+        if dir.try_lock() != Ok(true) || !dir::still_there(first, &name, &dir) {
             continue;
         }
         let mounts = mounts.get_or_insert_with(|| find::every_v1(parent));
         for (_, parent) in mounts.controllers.iter().rev() {
             if let Ok(own) = parent.child(&name) {
                 own.kill_all();
-                remove(parent, &name, &own);
+                if !remove(parent, &name, &own) {
+                    break;
+                }
             }
         }
     }

@@ -201,7 +201,7 @@ fn remove(parent: &Dir, name: &str, own: &Dir) {
 fn remove_abandoned(parent: &Dir) {
     for name in parent.our_children() {
         let Ok(own) = parent.child(&name) else { continue };
-        if own.try_lock() == Ok(true) {
+        if own.try_lock() == Ok(true) && dir::still_there(parent, &name, &own) {
             own.kill_all();
             remove(parent, &name, &own);
         }
