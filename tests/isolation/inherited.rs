@@ -192,7 +192,9 @@ fn h03_a_set_uid_program_gives_the_job_nothing() {
     use std::os::unix::process::CommandExt;
     let scratch = open_scratch();
     let suid = scratch.join("suid");
-    std::fs::copy(program(), &suid).unwrap();
+    // By another process: a descriptor that writes to it could reach what another test starts.
+    let copied = Command::new("cp").arg(program()).arg(&suid).status();
+    assert!(copied.unwrap().success());
     std::fs::set_permissions(&suid, std::fs::Permissions::from_mode(0o6755)).unwrap();
     // Control: for somebody outside it does give root.
     let out = Command::new(&suid).arg("ids").uid(4321).gid(4321).output().unwrap();
@@ -226,7 +228,9 @@ fn t21_a_set_uid_stockade_refuses() {
     let scratch = open_scratch();
     for mode in [0o4755, 0o2755, 0o755] {
         let copy = scratch.join(&format!("stockade-{mode:o}"));
-        std::fs::copy(crate::support::bin(), &copy).unwrap();
+        // By another process: a descriptor that writes to it could reach what another test starts.
+        let copied = Command::new("cp").arg(crate::support::bin()).arg(&copy).status();
+        assert!(copied.unwrap().success());
         std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(mode)).unwrap();
         let out = Command::new(&copy)
             .args(["jail", "--allow-degraded", "--", "id", "-u"])
