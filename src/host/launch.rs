@@ -138,14 +138,14 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
             }
         }
     }
-    launched.tell(Message::Go, None)?;
+    launched.tell(plan, Message::Go, None)?;
     if let Some(found) = found {
         launched.cgroup = Cgroup::create(&plan.id, &plan.resources, found)?;
     }
     for tasks in launched.cgroup.tasks()? {
-        launched.tell(Message::Join, Some(tasks.as_fd()))?;
+        launched.tell(plan, Message::Join, Some(tasks.as_fd()))?;
     }
-    launched.tell(Message::Proceed, None)?;
+    launched.tell(plan, Message::Proceed, None)?;
     Ok(launched)
 }
 
@@ -189,11 +189,11 @@ fn clone(
 }
 
 impl Launched {
-    fn tell(&self, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    fn tell(&self, plan: &Plan, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
         io::send(self.socket.as_fd(), &message.to_bytes(), fd).map_err(|e| {
             // The child has gone, and its last word says why.
             match self.last_words() {
-                Some(fail) => Error::step(fail.step, sentence(fail.step), fail.errno),
+                Some(fail) => self.explain(plan, fail),
                 None => Error::os("tell the child to go on", e),
             }
         })
@@ -216,7 +216,13 @@ impl Launched {
     /// The bytes are none of ours: whoever sent them is not our child's code.
     pub(crate) fn next_event(&self) -> Result<Option<Event>> {
         let mut buf = [0u8; SIZE + 1];
-        let (n, fd) = match io::recv(self.socket.as_fd(), &mut buf, true) {
+        let got = match io::recv(self.socket.as_fd(), &mut buf, true) {
+            // The child ended with something of ours unread, which the kernel reports once and
+            // before what the child had sent: why it ended is still to be read.
+            Err(e) if e.0 == libc::ECONNRESET => io::recv(self.socket.as_fd(), &mut buf, true),
+            got => got,
+        };
+        let (n, fd) = match got {
             Ok(got) => got,
             Err(e) if e.0 == libc::EAGAIN => return Ok(None),
             Err(e) if e.0 == libc::ECONNRESET => return Ok(Some(Event::End)),
