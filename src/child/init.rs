@@ -16,6 +16,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// Starts the job and serves until it ends.
 pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
     let socket = armed.socket.as_fd();
+    // Before the job is there to read them: they name paths and labels of the host.
+    process::blank_arguments();
+    if let Err(failure) = process::set_name(c"stockade:[init]").at(Step::SpawnInit) {
+        fail(socket, &failure);
+    }
     // Sleeps until the job has exec'd or failed; a failure it has then reported itself.
     let job = match process::spawn_job(as_job, &(armed, stdio)).at(Step::SpawnInit) {
         Ok(pid) => pid,
@@ -31,7 +36,7 @@ fn as_job(&(armed, stdio): &(&Armed, [RawFd; 3])) -> ! {
     become_job(armed, stdio)
 }
 
-/// Lets go of everything: descriptors, arguments, rights.
+/// Lets go of everything: descriptors, rights.
 fn settle(armed: &Armed) -> Done<OwnedFd> {
     io::dup_cloexec(armed.socket.as_raw_fd(), ERROR_FD).at(Step::SpawnInit)?;
     let socket = io::well_known(ERROR_FD);
@@ -39,8 +44,6 @@ fn settle(armed: &Armed) -> Done<OwnedFd> {
     io::send(socket, &Message::Started.to_bytes(), None).map_err(gone)?;
     io::close_range(ERROR_FD.unsigned_abs() + 1, u32::MAX).map_err(gone)?;
     io::close_range(0, ERROR_FD.unsigned_abs() - 1).map_err(gone)?;
-    process::blank_arguments();
-    process::set_name(c"stockade:[init]").map_err(gone)?;
     privs::drop_for_init(&armed.privs)?;
     // Every signal is blocked since before the clone, so none is lost: those that came are
     // pending and show here.

@@ -217,7 +217,13 @@ impl Launched {
     /// The bytes are none of ours: whoever sent them is not our child's code.
     pub(crate) fn next_event(&self) -> Result<Option<Event>> {
         let mut buf = [0u8; SIZE + 1];
-        let (n, fd) = match io::recv(self.socket.as_fd(), &mut buf, true) {
+        let got = match io::recv(self.socket.as_fd(), &mut buf, true) {
+            // The child ended with something of ours unread, which the kernel reports once and
+            // before what the child had sent: why it ended is still to be read.
+            Err(e) if e.0 == libc::ECONNRESET => io::recv(self.socket.as_fd(), &mut buf, true),
+            got => got,
+        };
+        let (n, fd) = match got {
             Ok(got) => got,
             Err(e) if e.0 == libc::EAGAIN => return Ok(None),
             Err(e) if e.0 == libc::ECONNRESET => return Ok(Some(Event::End)),

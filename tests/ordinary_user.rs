@@ -1,0 +1,181 @@
+//! The jail of somebody who is not root: the same, as far as the host lets an ordinary user go.
+
+mod support;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use support::Scratch;
+
+/// No account has this id.
+const UID: u32 = 4321;
+
+/// A copy of the binary where everybody may run it, and a directory of the user's.
+struct User {
+    scratch: Scratch,
+}
+
+impl User {
+    fn new() -> User {
+        let scratch = Scratch::new();
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a descriptor that writes to it could reach what another test starts.
+        let copied = Command::new("cp").arg(support::bin()).arg(scratch.join("stockade")).status();
+        assert!(copied.unwrap().success());
+        let own = scratch.join("own");
+        std::fs::create_dir(&own).unwrap();
+        std::os::unix::fs::chown(&own, Some(UID), Some(UID)).unwrap();
+        User { scratch }
+    }
+
+    /// `stockade jail ARGS` as the user, who is in no group.
+    fn jail(&self, args: &[&str]) -> Output {
+        // Dropping the groups needs root, which std does for a child that changes its uid.
+        Command::new(self.scratch.join("stockade"))
+            .arg("jail")
+            .args(args)
+            .uid(UID)
+            .gid(UID)
+            .current_dir(self.scratch.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn works(&self, args: &[&str]) -> String {
+        let out = self.jail(&[&["--allow-degraded"], args].concat());
+        assert_eq!(out.status.code(), Some(0), "{args:?} {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_user_without_a_cgroup_is_told_what_is_missing() {
+    need_root!();
+    let out = User::new().jail(&["--", "true"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(125), "{said}");
+    assert!(said.contains("cgroup") && said.contains("--allow-degraded"), "{said}");
+}
+
+#[test]
+fn a_degraded_run_says_what_is_missing() {
+    need_root!();
+    let user = User::new();
+    let text = user.works(&["--json", "--", "echo", "hello"]);
+    let outcome: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(outcome["status"], "exited");
+    let degraded = outcome["isolation"]["degraded"].as_array().unwrap();
+    let all = serde_json::to_string(degraded).unwrap();
+    for part in ["every limit by cgroup", "groups"] {
+        assert!(all.contains(part), "{part} is not named: {all}");
+    }
+    assert_eq!(outcome["isolation"]["uid_map"][0], format!("65534:{UID}:1"));
+}
+
+#[test]
+fn h13_h14_python_runs_and_is_nobody_inside() {
+    need_root!();
+    let user = User::new();
+    let code = "import os; print(os.getuid(), os.getgid(), sum(range(10)))";
+    assert_eq!(user.works(&["--", "/usr/bin/python3", "-c", code]), "65534 65534 45\n");
+    assert_eq!(user.works(&["-u", "0", "--", "id", "-u"]), "0\n");
+    assert_eq!(user.works(&["-u", "1001:1002", "--no-init", "--", "id", "-u"]), "1001\n");
+    let status = user.works(&["-u", "0", "--", "cat", "/proc/self/status"]);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+}
+
+#[test]
+fn a_hundred_runs_in_a_row_all_start() {
+    need_root!();
+    // The map is written by a parent without rights over its child: once lost in a race.
+    let user = User::new();
+    for _ in 0..100 {
+        user.works(&["--", "true"]);
+    }
+}
+
+#[test]
+fn h07_files_of_the_user_and_of_the_host_are_not_there() {
+    need_root!();
+    let user = User::new();
+    let secret = user.scratch.file("own/secret", "decoy-secret-5f1c").display().to_string();
+    let script = format!(
+        "cat {secret} /etc/shadow /proc/keys
+         for d in home root run var/lib; do ls -A /$d; done
+         echo x > /proc/sys/kernel/hostname; umount /proc/keys; mount -t tmpfs t /tmp;
+         unshare -Ur true; touch /x /usr/x; stat -c %i / /.. | uniq | wc -l; ls /proc/self/fd"
+    );
+    for more in [&[][..], &["-u", "0"], &["--no-init"]] {
+        let out = user.works(&[more, &["--", "sh", "-c", &script]].concat());
+        assert_eq!(out, "1\n0\n1\n2\n3\n", "{more:?}");
+    }
+    let mounts = user.works(&["--", "cat", "/proc/self/mountinfo"]);
+    for line in mounts.lines() {
+        let options = line.split(' ').nth(5).unwrap();
+        assert!(options.contains("nosuid"), "{line}");
+        let node = line.contains("devtmpfs") || line.contains("devpts");
+        assert!(options.contains("nodev") || node, "{line}");
+    }
+}
+
+#[test]
+fn a_volume_of_the_users_works_both_ways() {
+    need_root!();
+    let user = User::new();
+    user.scratch.file("own/in", "from outside\n");
+    let volume = format!("{}:/v", user.scratch.join("own").display());
+    for id in ["65534", "0"] {
+        let words = ["-u", id, "-v", &volume, "--", "sh", "-c", "cat /v/in; echo back > /v/out"];
+        assert_eq!(user.works(&words), "from outside\n");
+        let out = user.scratch.join("own/out");
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), "back\n");
+        assert_eq!(std::fs::metadata(&out).unwrap().uid(), UID);
+        std::fs::remove_file(&out).unwrap();
+    }
+    let read_only = format!("{volume}:ro");
+    let script = "touch /v/x 2>/dev/null || echo refused";
+    assert_eq!(user.works(&["-v", &read_only, "--", "sh", "-c", script]), "refused\n");
+}
+
+#[test]
+fn a_user_with_subordinate_ids_has_the_full_range_and_no_groups() {
+    need_root!();
+    if !std::path::Path::new("/usr/bin/newuidmap").exists() {
+        skip!("no newuidmap here");
+    }
+    let user = User::new();
+    // In a mount namespace of its own, so that the host's accounts stay as they are.
+    let line = format!("stk-test:x:{UID}:{UID}::/:/bin/sh\n");
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap() + &line;
+    user.scratch.file("passwd", &passwd);
+    user.scratch.file("subid", "stk-test:700000:65536\n");
+    let script = format!(
+        r#"for f in passwd subuid subgid; do [ -e /etc/$f ] || exit 77; done
+        mount --bind passwd /etc/passwd; mount --bind subid /etc/subuid
+        mount --bind subid /etc/subgid
+        exec setpriv --reuid {UID} --regid {UID} --groups 4242 ./stockade jail --allow-degraded \
+            -u 1001:1002 --group-add 1010 -- sh -c 'id -u; id -g; id -G; cat /proc/self/uid_map'"#
+    );
+    let out = Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-euc", &script])
+        .current_dir(user.scratch.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    if out.status.code() == Some(77) {
+        skip!("no /etc/subuid and /etc/subgid to mount over");
+    }
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    assert_eq!(lines[..3], ["1001", "1002", "1002 1010"], "{text}");
+    let count: u64 = lines[3..]
+        .iter()
+        .map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(count, 65_536, "{text}");
+}
