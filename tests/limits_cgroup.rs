@@ -106,7 +106,8 @@ fn swap_is_given_as_in_docker() {
 
 #[test]
 fn ulimits_hold_inside() {
-    let options = ["--ulimit", "nofile=64:128", "--ulimit", "memlock=65536", "--ulimit", "fsize=1000000"];
+    let options =
+        ["--ulimit", "nofile=64:128", "--ulimit", "memlock=65536", "--ulimit", "fsize=1000000"];
     let code = "
 import resource as r
 for name in ('NOFILE', 'MEMLOCK', 'FSIZE'):
@@ -120,7 +121,10 @@ except OSError as e:
     print('errno', e.errno, 3 + len(keep))
 ";
     let run = support::python(&options, code).exits(0);
-    assert_eq!(run.stdout, "NOFILE 64 128\nMEMLOCK 65536 65536\nFSIZE 1000000 1000000\nerrno 24 64\n");
+    assert_eq!(
+        run.stdout,
+        "NOFILE 64 128\nMEMLOCK 65536 65536\nFSIZE 1000000 1000000\nerrno 24 64\n"
+    );
 }
 
 // --- names and remains -----------------------------------------------------------------------
