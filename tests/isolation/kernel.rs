@@ -106,9 +106,8 @@ fn t30_a_job_types_into_a_terminal() {
         let terminal = if how.contains("-t") { "ok" } else { "ENOTTY" };
         assert_eq!(answer(&text, "TIOCGWINSZ"), terminal, "{how}: {text}");
     }
-    // What was typed in is echoed before the first line.
-    let control =
-        under_a_terminal(&format!("echo; {program} ioctls")).replace("xTIOCSTI", "TIOCSTI");
+    // What was typed in is echoed, wherever the terminal happens to be.
+    let control = under_a_terminal(&format!("{program} ioctls")).replace('x', "");
     if crate::support::is_root() {
         assert_eq!(answer(&control, "TIOCSTI"), "ok", "the control types");
     }
