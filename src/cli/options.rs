@@ -115,6 +115,7 @@ fn identity() -> Vec<Arg> {
         value("userns", "auto|host", "User namespace [default: auto]"),
         value("network", "none|host", "Network [default: none]").alias("net"),
         flag("time-ns", "New time namespace"),
+        flag("nested-userns", "The job may make namespaces of its own"),
         value("hostname", "NAME", "Host name [default: stockade]").short('h'),
         many("env", "KEY=VALUE", "Environment variable").short('e'),
         many("env-file", "FILE", "Environment variables from a file"),
@@ -394,6 +395,7 @@ fn apply_identity(m: &ArgMatches, p: &mut Policy) -> Result<()> {
         };
     }
     p.time_ns = m.get_flag("time-ns");
+    p.nested_userns = m.get_flag("nested-userns");
     p.hostname = text(m, "hostname").map(str::to_owned);
     for file in texts(m, "env-file") {
         let data = crate::host::probe::read_bounded(Path::new(file))

@@ -165,6 +165,7 @@ impl Opener<'_> {
                     format!("{shown} is not the character device {major}:{minor}"),
                 ));
             }
+            Expect::FileOrDirectory => refuse_kernel_files(&fd, &shown)?,
             _ => {}
         }
         // From here on by descriptor. Only with CAP_SYS_ADMIN over the host's mounts can they be
@@ -215,6 +216,33 @@ impl Opener<'_> {
                     .map_err(|e| cannot_map(shown, e))
             }
         }
+    }
+}
+
+/// File systems that are about the host and not files of it: a jail that saw the host's /proc could
+/// mount one of its own in a nested user namespace, and look at the host's processes.
+const KERNEL_FILE_SYSTEMS: &[(i64, &str)] = &[
+    (0x9fa0, "proc"),
+    (0x6265_6572, "sysfs"),
+    (0x1cd1, "devpts"),
+    (0x6367_7270, "cgroup2"),
+    (0x0027_e0eb, "cgroup"),
+    (0x6462_6720, "debugfs"),
+    (0x7472_6163, "tracefs"),
+    (0x7363_6673, "securityfs"),
+    (0xcafe_4a11, "bpf"),
+    (0x6e73_6673, "nsfs"),
+];
+
+fn refuse_kernel_files(fd: &OwnedFd, shown: &str) -> Result<()> {
+    let magic = fs::statfs(fd.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?.magic;
+    match KERNEL_FILE_SYSTEMS.iter().find(|(m, _)| *m == magic) {
+        None => Ok(()),
+        Some((_, name)) => Err(Error::new(
+            Kind::Refused,
+            format!("{shown} is on the host's {name}, which is not given to a jail"),
+        )
+        .hint("a jail has a /proc of its own; copy what it needs into a file")),
     }
 }
 

@@ -162,7 +162,7 @@ fn instead_of_cgroup(plan: &Plan, cgroup: &Cgroup) -> Vec<(u32, u64)> {
         (libc::RLIMIT_CPU, "cpuacct", cpu),
     ]
     .into_iter()
-    .filter(|(_, option, _)| cgroup.lacks(option))
+    .filter(|(_, controller, _)| cgroup.lacks(controller))
     .filter_map(|(resource, _, value)| value.map(|v| (resource, v)))
     .collect()
 }

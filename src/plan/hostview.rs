@@ -29,9 +29,23 @@ pub const ETC: &[&str] = &[
     "mime.types",
 ];
 
+/// What the host view needs to know of the job.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// Its user id inside.
+    pub uid: u32,
+    /// Its group id inside.
+    pub gid: u32,
+    /// The host name inside.
+    pub hostname: &'a str,
+    /// Whether it has the host's network.
+    pub host_network: bool,
+}
+
 /// The steps that fill an empty root with the host view.
 #[must_use]
-pub fn steps(facts: &Facts, uid: u32, gid: u32, hostname: &str) -> Vec<MountStep> {
+pub fn steps(facts: &Facts, job: &Job<'_>) -> Vec<MountStep> {
+    let Job { uid, gid, hostname, host_network } = *job;
     let mut steps = Vec::with_capacity(48);
     for (name, link) in &facts.toplevel {
         let target = PathBuf::from(format!("/{name}"));
@@ -45,6 +59,11 @@ pub fn steps(facts: &Facts, uid: u32, gid: u32, hostname: &str) -> Vec<MountStep
         steps.push(bind(format!("/etc/{name}")));
     }
     for (name, contents) in made_up(uid, gid, hostname) {
+        // With the host's network its name servers are right, and ours, which are none, are not.
+        if host_network && name == "resolv.conf" {
+            steps.push(bind("/etc/resolv.conf".to_owned()));
+            continue;
+        }
         steps.push(MountStep::File {
             target: format!("/etc/{name}").into(),
             mode: 0o644,

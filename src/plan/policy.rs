@@ -52,6 +52,8 @@ pub struct Policy {
     pub hostname: Option<String>,
     pub userns: bool,
     pub time_ns: bool,
+    /// Whether the job may make namespaces of its own, as sandboxes inside a jail do.
+    pub nested_userns: bool,
     pub init: bool,
     pub tty: bool,
     /// Sent at a time limit, before SIGKILL.
@@ -152,6 +154,7 @@ impl Default for Policy {
             hostname: None,
             userns: true,
             time_ns: false,
+            nested_userns: false,
             init: true,
             tty: false,
             stop_signal: None,
@@ -178,7 +181,13 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<Plan> {
 
     let mut steps = Vec::with_capacity(96);
     if root.source == RootSource::Pool {
-        steps.extend(hostview::steps(facts, policy.uid, policy.gid, &hostname));
+        let job = hostview::Job {
+            uid: policy.uid,
+            gid: policy.gid,
+            hostname: &hostname,
+            host_network: policy.network == Network::Host,
+        };
+        steps.extend(hostview::steps(facts, &job));
     }
     kernel_filesystems(&mut steps, facts, policy, user.as_ref());
     let reserved = writable_places(&mut steps, policy)?;
@@ -478,6 +487,9 @@ fn masks(steps: &mut Vec<MountStep>) {
     steps.extend(MASKED.iter().map(|p| MountStep::Mask { target: p.into() }));
 }
 
+/// Its number.
+const CAP_SYS_ADMIN: u32 = 21;
+
 fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
     let when =
         if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps };
@@ -487,6 +499,9 @@ fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> 
             || (policy.rootfs.is_some() && !policy.read_only),
         ..seccomp::Extra::default()
     };
+    // A job that may make namespaces holds CAP_SYS_ADMIN over them, so the profile permits what
+    // goes with it. Over the jail itself the job holds nothing more.
+    let caps = if policy.nested_userns { caps | 1 << CAP_SYS_ADMIN } else { caps };
     if policy.seccomp == SeccompChoice::Default
         && caps == 0
         && !extra.restrict_suid_files

@@ -123,10 +123,10 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// Whether a limit of this name is not enforced by the cgroup.
+    /// Whether the cgroup enforces and counts nothing of this controller's.
     #[must_use]
-    pub fn lacks(&self, option: &str) -> bool {
-        matches!(self.kind, Group::None) || self.missing.iter().any(|m| m.starts_with(option))
+    pub fn lacks(&self, controller: &str) -> bool {
+        matches!(self.kind, Group::None) || names_controller(&self.missing, controller)
     }
 
     /// `v1` or `v2`.
@@ -219,15 +219,49 @@ impl Drop for Cgroup {
 
 /// The limits that were set, for the outcome.
 fn in_force(r: &Resources, missing: &[String]) -> Vec<(&'static str, u64)> {
-    let has = |option: &str| !missing.iter().any(|m| m.starts_with(option));
     [
-        ("memory", r.memory),
-        ("memory_swap", r.memory.and(r.memory_swap)),
-        ("cpu_quota_us_per_100ms", r.cpu_quota_us),
-        ("cpu_shares", r.cpu_shares),
-        ("pids", r.pids),
+        ("memory", "memory", r.memory),
+        ("memory_swap", "memory", r.memory.and(r.memory_swap)),
+        ("cpu_quota_us_per_100ms", "cpu", r.cpu_quota_us),
+        ("cpu_shares", "cpu", r.cpu_shares),
+        ("pids", "pids", r.pids),
     ]
     .into_iter()
-    .filter_map(|(name, value)| value.filter(|_| has(name)).map(|v| (name, v)))
+    .filter(|(_, controller, _)| !names_controller(missing, controller))
+    .filter_map(|(name, _, value)| value.map(|v| (name, v)))
     .collect()
+}
+
+/// Whether what is missing is missing for want of this controller.
+fn names_controller(missing: &[String], controller: &str) -> bool {
+    let words = format!("(no {controller} controller");
+    missing.iter().any(|m| m.contains(&words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_without_its_controller_is_not_told_as_in_force() {
+        let r = Resources {
+            memory: Some(1),
+            memory_swap: Some(1),
+            cpu_quota_us: Some(2),
+            pids: Some(3),
+            ..Resources::default()
+        };
+        let names = |missing: &[String]| {
+            in_force(&r, missing).iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["memory", "memory_swap", "cpu_quota_us_per_100ms", "pids"]);
+        assert_eq!(
+            names(&["cpus (no cpu controller in /x)".to_owned()]),
+            ["memory", "memory_swap", "pids"]
+        );
+        assert_eq!(
+            names(&["memory (no memory controller)".to_owned()]),
+            ["cpu_quota_us_per_100ms", "pids"]
+        );
+    }
 }
