@@ -1,0 +1,64 @@
+//! The system call filter that a policy means.
+
+#![forbid(unsafe_code)]
+
+use super::facts::Facts;
+use super::policy::{Policy, SeccompChoice};
+use super::seccomp;
+use super::{Seccomp, SeccompWhen};
+use crate::error::{Error, Kind, Result};
+
+/// Its number.
+const CAP_SYS_ADMIN: u32 = 21;
+
+pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
+    let when =
+        if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps };
+    // A job that owns a volume's files could leave a set-user-ID program there for the host.
+    let extra = seccomp::Extra {
+        restrict_suid_files: policy.volumes.iter().any(|v| !v.read_only)
+            || (policy.rootfs.is_some() && !policy.read_only),
+        ..seccomp::Extra::default()
+    };
+    // A job that may make namespaces holds CAP_SYS_ADMIN over them, so the profile permits what
+    // goes with it. Over the jail itself the job holds nothing more.
+    let caps = if policy.nested_userns { caps | 1 << CAP_SYS_ADMIN } else { caps };
+    if policy.seccomp == SeccompChoice::Default
+        && caps == 0
+        && !extra.restrict_suid_files
+        && let Some(filter) = seccomp::precompiled()
+    {
+        return Ok(Seccomp { name: "default".to_owned(), filter, flags: 0, when });
+    }
+    let arch = seccomp::Arch::native();
+    let target = seccomp::Target { arch, caps, kernel: facts.kernel };
+    let unconfined = policy.seccomp == SeccompChoice::Unconfined;
+    let (name, spec) = match &policy.seccomp {
+        SeccompChoice::Default => {
+            ("default".to_owned(), seccomp::Profile::embedded().resolve(&target))
+        }
+        SeccompChoice::Profile(name, json) => {
+            (name.clone(), seccomp::Profile::parse(json).and_then(|p| p.resolve(&target)))
+        }
+        SeccompChoice::Unconfined => ("unconfined".to_owned(), Ok(seccomp::unconfined(arch))),
+    };
+    let bad = |e: seccomp::SeccompError| {
+        Error::new(Kind::InvalidConfig, format!("{}: {e}", super::values::quote(&name)))
+    };
+    let filter = if unconfined && !extra.restrict_suid_files {
+        None
+    } else {
+        Some(seccomp::compile(&spec.map_err(bad)?, arch, &extra).map_err(bad)?)
+    };
+    let flags = filter.as_ref().map_or(0, |f| f.flags);
+    Ok(Seccomp {
+        name: if unconfined && filter.is_some() {
+            "unconfined, but no set-user-ID files".to_owned()
+        } else {
+            name
+        },
+        filter: filter.map_or_else(Vec::new, |f| f.instructions),
+        flags,
+        when: if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps },
+    })
+}
