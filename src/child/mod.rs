@@ -32,6 +32,8 @@ pub struct Armed {
     pub socket: OwnedFd,
     /// The supervisor's end, of which clone has made us a copy.
     pub supervisors_end: RawFd,
+    /// Where the job may run: the supervisor starts us on another processor than its own.
+    pub cpus: Option<sys::sched::Cpus>,
     /// Whether the cgroup namespace is made here, after joining, so that it is rooted there.
     pub unshare_cgroup: bool,
     /// The ids that set-up runs as.
@@ -113,6 +115,11 @@ fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     let end = armed.supervisors_end.unsigned_abs();
     io::close_range(end, end).at(Step::CloseFds)?;
     wait_for_go(socket)?;
+    if let Some(cpus) = &armed.cpus {
+        // Refused only in a cpuset that shares no processor with the supervisor's, which then
+        // holds anyway.
+        let _ = sys::sched::allow(0, cpus);
+    }
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;

@@ -360,6 +360,7 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
     Ok(Armed {
         socket: wiring.socket,
         supervisors_end: wiring.supervisors_end,
+        cpus: crate::sys::sched::allowed().ok(),
         unshare_cgroup: wiring.unshare_cgroup,
         setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
         network: plan.namespaces.network,

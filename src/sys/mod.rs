@@ -17,6 +17,7 @@ pub mod io;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod sched;
 pub mod signal;
 pub mod stub;
 
