@@ -291,7 +291,9 @@ fn the_command_is_not_there_or_not_executable() {
                  /root or /opt; bring a program in with -v, or give a --rootfs that has it\n";
     assert_eq!(
         jail("nosuch", 127),
-        format!("stockade: \"nosuch\": not found in the jail's PATH\n{bring}")
+        format!(
+            "stockade: \"nosuch\": not found in the jail's PATH, or its interpreter is missing\n{bring}"
+        )
     );
     assert_eq!(
         jail("/root/x", 127),

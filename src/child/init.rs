@@ -44,7 +44,7 @@ fn settle(armed: &Armed) -> Done<OwnedFd> {
     io::send(socket, &Message::Started.to_bytes(), None).map_err(gone)?;
     io::close_range(ERROR_FD.unsigned_abs() + 1, u32::MAX).map_err(gone)?;
     io::close_range(0, ERROR_FD.unsigned_abs() - 1).map_err(gone)?;
-    privs::drop_for_init(&armed.privs)?;
+    privs::drop_for_init(&armed.privs, armed.setup_ids)?;
     // Every signal is blocked since before the clone, so none is lost: those that came are
     // pending and show here.
     signal::signalfd(signal::ALL).map_err(gone)

@@ -234,9 +234,6 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3]) -> Done {
     if armed.terminal {
         io::set_controlling_terminal(0).at(Step::Terminal)?;
     }
-    for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
-        process::set_rlimit(*resource, *soft, *hard).at_index(Step::Rlimit, index)?;
-    }
     process::umask(armed.umask);
     // Tried again as the job's user, below: a directory that only root may enter is an error,
     // but one that is gone or outside shows best here.
@@ -261,6 +258,10 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3]) -> Done {
 }
 
 fn after_closing(armed: &Armed) -> Done {
+    // After the descriptors have their places: a limit on them may be below these.
+    for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
+        process::set_rlimit(*resource, *soft, *hard).at_index(Step::Rlimit, index)?;
+    }
     privs::drop_all(&armed.privs)?;
     if !armed.init {
         // Again: the change of ids has cleared it, and nobody else would end the job when the

@@ -6,6 +6,9 @@ use super::{At, Done};
 use crate::sys::{cred, process};
 use crate::wire::Step;
 
+/// Its number.
+const CAP_KILL: u32 = 5;
+
 /// What the job may keep.
 #[derive(Debug)]
 pub struct ArmedPrivs {
@@ -75,11 +78,19 @@ pub fn load_filter_last(p: &ArmedPrivs) -> Done {
     process::seccomp_load(&p.filter, p.filter_flags).at(Step::Seccomp)
 }
 
-/// The init keeps nothing: the job's ids, so that it may signal it, and no capability.
-pub fn drop_for_init(p: &ArmedPrivs) -> Done {
-    set_ids(p)?;
+/// The init keeps only what it needs to signal the job.
+///
+/// Where the set-up's ids are not the job's it stays what it is, nobody outside and the
+/// namespace's root inside, with CAP_KILL alone: a job with the same ids could set its limits
+/// (prlimit) and its scheduling.
+pub fn drop_for_init(p: &ArmedPrivs, setup_ids: Option<(u32, u32)>) -> Done {
+    let own = setup_ids.is_some_and(|(uid, _)| uid != p.uid);
+    if !own {
+        set_ids(p)?;
+    }
+    let kept = if own { 1 << CAP_KILL } else { 0 };
     cred::set_ambient(0).at(Step::Capabilities)?;
-    cred::set_caps(0, 0, 0).at(Step::Capabilities)?;
+    cred::set_caps(kept, kept, 0).at(Step::Capabilities)?;
     process::set_no_new_privs().at(Step::NoNewPrivs)?;
     // The change of ids may have made the process dumpable again under a permissive
     // fs.suid_dumpable: nothing in the jail may look into it (CVE-2016-9962).

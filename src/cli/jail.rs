@@ -98,7 +98,10 @@ fn run(
     let outcome = jail.run();
     signal::set_mask(before).map_err(|e| Error::os("unblock signals", e))?;
     let outcome = outcome?;
-    publish(report, &outcome, result)?;
+    // The job has run, and its status is the answer, whether or not the rest can be delivered.
+    if let Err(e) = publish(report, &outcome, result) {
+        eprint(&e);
+    }
     Ok(outcome.exit_status())
 }
 

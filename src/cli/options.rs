@@ -78,7 +78,12 @@ fn root_and_files() -> Vec<Arg> {
         switch("read-only", "Read-only root (the default)").overrides_with("writable"),
         flag("writable", "Writable root").overrides_with("read-only"),
         many("tmpfs", "DIR[:OPTIONS]", "Mount a tmpfs (size=, mode=, exec, nr_inodes=, ro)"),
-        many("volume", "SRC:DST[:ro]", "Give a file or directory of the host").short('v'),
+        many(
+            "volume",
+            "SRC:DST[:ro]",
+            "Give a file or directory of the host; its owner is the job's user inside",
+        )
+        .short('v'),
         many("mount", "type=bind|tmpfs,...", "The same in Docker's long form"),
         flag("no-idmap", "Volumes and rootfs keep the owners they have on disk"),
         value("workdir", "DIR", "Working directory [default: /work]").short('w'),

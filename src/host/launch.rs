@@ -13,7 +13,7 @@ use crate::host::cgroup::{Cgroup, Found};
 use crate::host::{exe, idmap};
 use crate::plan::facts::Facts;
 use crate::plan::values::quote;
-use crate::plan::{MountStep, Plan};
+use crate::plan::{MountStep, Plan, RootSource};
 use crate::sys::mount::{self, attr};
 use crate::sys::process;
 use crate::sys::{self, io, signal};
@@ -386,15 +386,20 @@ fn explain_exec(plan: &Plan, fail: Fail, candidates: usize) -> Error {
             let error = Error::new(
                 Kind::CommandNotFound,
                 if candidates > 1 {
-                    format!("{command}: not found in the jail's PATH")
+                    format!("{command}: not found in the jail's PATH, or its interpreter is missing")
                 } else {
                     format!("{command}: no such file in the jail, or its interpreter is missing")
                 },
             );
-            error.hint(
-                "the host view shows /usr, /bin, /sbin and /lib*, and nothing under /home, /root \
-                 or /opt; bring a program in with -v, or give a --rootfs that has it",
-            )
+            error.hint(match plan.root.source {
+                RootSource::Pool => {
+                    "the host view shows /usr, /bin, /sbin and /lib*, and nothing under /home, \
+                     /root or /opt; bring a program in with -v, or give a --rootfs that has it"
+                }
+                RootSource::Directory(_) => {
+                    "look for it, and for the interpreter or loader that it names, in the rootfs"
+                }
+            })
         }
         libc::EACCES => Error::new(
             Kind::CommandNotExecutable,

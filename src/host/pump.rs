@@ -69,6 +69,8 @@ pub(crate) struct Output {
     pending: Vec<u8>,
     pub(crate) bytes: u64,
     pub(crate) truncated: bool,
+    /// Why the rest could not be passed on, unless the reader just left.
+    pub(crate) failed: Option<Errno>,
 }
 
 impl Output {
@@ -81,6 +83,7 @@ impl Output {
             pending: Vec::new(),
             bytes: 0,
             truncated: false,
+            failed: None,
         }
     }
 
@@ -154,7 +157,10 @@ impl Output {
                 }
                 // The reader is gone (EPIPE), a terminal hung up (EIO), the disk is full: close,
                 // so that the job sees what it would see without us in between.
-                Err(_) => {
+                Err(e) => {
+                    if e.0 != libc::EPIPE && e.0 != libc::EIO {
+                        self.failed = Some(e);
+                    }
                     self.pending.clear();
                     self.from = None;
                 }

@@ -87,6 +87,10 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
             code => format!("it exited with {}", code.unwrap_or(0)),
         },
     };
+    for (stream, errno) in &ended.lost {
+        let why = crate::error::describe_errno(*errno);
+        reason.push_str(&format!("; its {stream} could not be passed on: {why}"));
+    }
     explain(&mut reason, status, plan, counted, ooms, disk, shmem);
     Verdict { status, exit_code, signal, reason, limits_hit }
 }
@@ -111,7 +115,7 @@ fn explain(
     let limit = plan.resources.memory.unwrap_or(u64::MAX);
     if let Some(pages) = shmem.filter(|s| ooms > 0 && *s >= limit / 4) {
         reason.push_str(&format!(
-            "; {} of that were files in its tmpfs (/tmp, /work, /dev/shm), which count as memory",
+            "; {} of that were files in its tmpfs (/tmp, /work, /dev/shm) or shared memory, which count as memory",
             size(pages)
         ));
     }

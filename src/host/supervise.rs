@@ -53,6 +53,8 @@ pub(crate) struct Ended {
     pub(crate) finished: Instant,
     /// The pool when everything had ended.
     pub(crate) pool: Option<FsStat>,
+    /// Streams that could not be passed on, and why.
+    pub(crate) lost: Vec<(&'static str, i32)>,
     /// Keeps the pool's pages charged until the counters are read.
     pub(crate) pool_fd: Option<OwnedFd>,
 }
@@ -70,6 +72,8 @@ struct Loop<'p, 'a, 's> {
     kill_at: Option<Instant>,
     cpu_at: Option<Instant>,
     socket_open: bool,
+    /// Whether PID 1 is our init.
+    init: bool,
     /// A signal that came before the command ran, and ended the set-up.
     early: Option<i32>,
 }
@@ -99,6 +103,7 @@ pub(crate) fn supervise(
         kill_at: None,
         cpu_at: None,
         socket_open: true,
+        init: plan.process.init,
         early: None,
     };
     state.until_end(plan, begun, on_start)
@@ -313,14 +318,23 @@ impl Loop<'_, '_, '_> {
         };
         self.streams.input.finish();
         self.drain()?;
+        // An init that ends without a word has been broken by the job, and then the kernel has
+        // killed the job along with it: whatever the init exited with is not the job's word.
+        let broken = self.init && libc::WIFEXITED(waited.status);
         let exit = self.exit.unwrap_or(Exit {
-            status: waited.status,
+            status: if broken { libc::SIGKILL } else { waited.status },
             utime_us: waited.utime_us,
             stime_us: waited.stime_us,
             maxrss_kib: waited.maxrss_kib,
         });
         let pool = self.pool.as_ref().and_then(|fd| fs::statfs(fd.as_fd()).ok());
-        Ok(Ended { exit, by: self.by, started, finished, pool, pool_fd: self.pool.take() })
+        let lost =
+            [("standard output", &self.streams.stdout), ("standard error", &self.streams.stderr)]
+                .into_iter()
+                .filter_map(|(name, stream)| stream.failed.map(|e| (name, e.into_raw())))
+                .collect();
+        let pool_fd = self.pool.take();
+        Ok(Ended { exit, by: self.by, started, finished, pool, pool_fd, lost })
     }
 
     /// What the job had written and the caller has not taken yet. The caller may take its time;

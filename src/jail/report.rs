@@ -31,7 +31,7 @@ impl Jail {
         launched.cgroup.remove();
         let stream = |o: &mut Output| Stream {
             bytes: o.bytes,
-            truncated: o.truncated,
+            truncated: o.truncated || o.failed.is_some(),
             data: o.take_captured().map(Data::new),
         };
         let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
