@@ -99,7 +99,7 @@ pub struct Running {
     thread: Option<std::thread::JoinHandle<Result<Outcome>>>,
     kill: OwnedFd,
     pidfd: OwnedFd,
-    /// The other end of the job's standard input, if that is [`Stdio::Piped`].
+    /// The other end of the job's standard input, if that is [`super::Stdio::Piped`].
     pub stdin: Option<OwnedFd>,
     /// The other end of its standard output, likewise.
     pub stdout: Option<OwnedFd>,

@@ -12,7 +12,7 @@ use crate::sys::{fs, io};
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Jail {
-    /// Makes the pipes. The child's ends, ours, and those of a [`Running`].
+    /// Makes the pipes. The child's ends, ours, and those of a [`super::Running`].
     pub(super) fn wire(&mut self, plan: &Plan) -> Result<(ChildStdio, Streams<'static>, Pipes)> {
         let os = |e| Error::os("make the job's pipes", e);
         let limit = plan.supervision.output;
