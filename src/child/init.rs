@@ -1,8 +1,8 @@
 //! The minimal init, PID 1 of a jail: starts the job, reaps, forwards signals, ends with the
 //! job. When it ends the kernel kills everything else in the pid namespace, daemons included.
 //!
-//! It never execs: it is the child itself, undumpable, without capabilities or descriptors
-//! but the socket and a signalfd, and its memory is shared with the supervisor copy-on-write.
+//! It never execs: it is the child itself, undumpable, with no capability but CAP_KILL, no
+//! descriptor but the socket and a signalfd, and its memory is shared with the supervisor copy-on-write.
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +26,13 @@ pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
         Ok(pid) => pid,
         Err(failure) => fail(socket, &failure),
     };
-    match settle(armed) {
-        Ok(signals) => serve(job, io::well_known(ERROR_FD), signals.as_fd()),
+    if let Err(e) = io::dup_cloexec(armed.socket.as_raw_fd(), ERROR_FD) {
+        fail(socket, &Failure(Step::SpawnInit, 0, e));
+    }
+    // From here on the socket is at this number; the other one is about to be closed.
+    let socket = io::well_known(ERROR_FD);
+    match settle(armed, socket) {
+        Ok(signals) => serve(job, socket, signals.as_fd()),
         Err(failure) => fail(socket, &failure),
     }
 }
@@ -37,9 +42,7 @@ fn as_job(&(armed, stdio): &(&Armed, [RawFd; 3])) -> ! {
 }
 
 /// Lets go of everything: descriptors, rights.
-fn settle(armed: &Armed) -> Done<OwnedFd> {
-    io::dup_cloexec(armed.socket.as_raw_fd(), ERROR_FD).at(Step::SpawnInit)?;
-    let socket = io::well_known(ERROR_FD);
+fn settle(armed: &Armed, socket: BorrowedFd<'_>) -> Done<OwnedFd> {
     let gone = |e| Failure(Step::SpawnInit, 0, e);
     io::send(socket, &Message::Started.to_bytes(), None).map_err(gone)?;
     io::close_range(ERROR_FD.unsigned_abs() + 1, u32::MAX).map_err(gone)?;
@@ -62,7 +65,7 @@ fn serve(job: i32, socket: BorrowedFd<'_>, signals: BorrowedFd<'_>) -> ! {
         }
         let [from_signals, from_socket] = fds;
         if from_socket.revents() != 0 {
-            // Nothing is ever sent here after Go: this is the end of file that a dead
+            // Nothing is ever sent here after Proceed: this is the end of file that a dead
             // supervisor leaves. Ending takes the whole jail along.
             process::exit_group(128 + libc::SIGKILL);
         }

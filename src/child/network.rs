@@ -24,6 +24,7 @@ pub(super) struct Network {
 pub(super) fn begin() -> Done<Network> {
     let (ours, theirs) = io::seqpacket_pair().at(Step::Network)?;
     let helper = process::spawn_helper::<Maker>(theirs.as_raw_fd()).at(Step::Network)?;
+    // For speed only.
     let _ = sys::sched::send_elsewhere(helper);
     Ok(Network { helper, result: ours })
 }

@@ -373,7 +373,12 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
             .rlimits
             .iter()
             .map(|r| match wiring.rlimits.iter().find(|(resource, _)| *resource == r.resource) {
-                Some((_, value)) => (r.resource, r.soft.min(*value), r.hard.min(*value)),
+                // A second more for the hard one of CPU time: there the kernel sends SIGKILL, and
+                // at the soft one SIGXCPU, which says why.
+                Some((resource, value)) => {
+                    let more = u64::from(*resource == libc::RLIMIT_CPU);
+                    (r.resource, r.soft.min(*value), r.hard.min(*value + more))
+                }
                 None => (r.resource, r.soft, r.hard),
             })
             .collect(),

@@ -125,7 +125,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         candidates: armed.candidates.len(),
         present,
     };
-    // It works on the mounts while we make the cgroups; see there.
+    // It works on the mounts while we make the cgroups. For speed only; see there.
     let _ = sys::sched::send_elsewhere(pid);
     // The child has its own copies; ours of the mounts, the socket's other end and the cgroup's
     // files go here, so that the end of file means that the child is gone.

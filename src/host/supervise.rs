@@ -304,6 +304,7 @@ impl Loop<'_, '_, '_> {
                     libc::SIGKILL
                 }
             };
+            // The run may have ended meanwhile.
             let _ = self.launched.signal(number);
         }
     }
