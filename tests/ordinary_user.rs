@@ -179,3 +179,15 @@ fn a_user_with_subordinate_ids_has_the_full_range_and_no_groups() {
         .sum();
     assert_eq!(count, 65_536, "{text}");
 }
+
+#[test]
+fn h54_a_cpu_limit_without_a_cgroup_still_ends_the_job_and_says_so() {
+    need_root!();
+    let args =
+        ["--allow-degraded", "--cpu-time", "1s", "--json", "--", "sh", "-c", "while :; do :; done"];
+    let out = User::new().jail(&args);
+    assert_eq!(out.status.code(), Some(124), "{out:?}");
+    let outcome: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(outcome["status"], "cpu_time");
+    assert_eq!(outcome["reason"], "the CPU time limit of 1 s ended it");
+}

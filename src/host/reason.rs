@@ -5,7 +5,7 @@
 use crate::host::cgroup::Counters;
 use crate::host::supervise::{Ended, EndedBy};
 use crate::outcome::{Limit, Status};
-use crate::plan::Plan;
+use crate::plan::{Plan, rlimits};
 
 /// How it ended, why, and which limits were reached.
 #[derive(Debug)]
@@ -56,10 +56,13 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
             format!("the wall time limit of {} ended it", seconds(plan.supervision.wall))
         }
         Status::CpuTime => {
-            // SIGXCPU comes from the resource limit, which is in seconds.
+            // SIGXCPU comes from the resource limit, which is in seconds: the user's, or the one
+            // that stands in for a cgroup.
             let rlimit = plan.process.rlimits.iter().find(|r| r.resource == libc::RLIMIT_CPU);
             let limit = match rlimit {
-                Some(r) if cpu_signal => Some(std::time::Duration::from_secs(r.soft)),
+                Some(r) if cpu_signal && r.soft != rlimits::UNLIMITED => {
+                    Some(std::time::Duration::from_secs(r.soft))
+                }
                 _ => plan.supervision.cpu,
             };
             format!("the CPU time limit of {} ended it", seconds(limit))
