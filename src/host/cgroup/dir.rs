@@ -171,9 +171,12 @@ pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
                     let _ = parent.remove_child(name);
                     continue;
                 }
-                // Or somebody is removing it this moment, which takes no time.
-                if tries < 20 {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                // Or somebody is removing it this moment. That takes no time by itself, but a lock
+                // lives on in a child that another thread clones meanwhile, until its set-up
+                // closes what it has inherited: under load some tens of milliseconds.
+                if tries < 95 {
+                    let pause = if tries < 20 { 1 } else { 10 };
+                    std::thread::sleep(std::time::Duration::from_millis(pause));
                     continue;
                 }
                 let id = name.trim_start_matches(super::PREFIX);
