@@ -32,6 +32,19 @@ pub enum Kind {
     Os,
 }
 
+/// What of a set-up failed, for whoever looks on the host for the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Making the namespaces.
+    Namespaces,
+    /// Mapping and changing ids.
+    Ids,
+    /// Mounting.
+    Mounts,
+    /// The cgroup: making, limiting, joining it.
+    Cgroup,
+}
+
 /// Why stockade itself failed. The job was not run, or its end could not be seen.
 pub struct Error {
     inner: Box<Inner>,
@@ -43,6 +56,7 @@ struct Inner {
     hint: Option<String>,
     errno: Option<i32>,
     step: Option<Step>,
+    stage: Option<Stage>,
 }
 
 impl Error {
@@ -56,6 +70,7 @@ impl Error {
                 hint: None,
                 errno: None,
                 step: None,
+                stage: None,
             }),
         }
     }
@@ -110,6 +125,28 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Error {
         self.inner.kind = kind;
         self
+    }
+
+    /// Notes what of the set-up it was.
+    #[must_use]
+    pub(crate) fn during(mut self, stage: Stage) -> Error {
+        self.inner.stage = Some(stage);
+        self
+    }
+
+    /// What of the set-up it was, if the host can be why.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        let of_step = || match self.inner.step? {
+            Step::Handshake => Some(Stage::Namespaces),
+            Step::SetupIds | Step::Groups | Step::Gid | Step::Uid => Some(Stage::Ids),
+            Step::Network | Step::Propagation | Step::Pool | Step::Root | Step::Mount => {
+                Some(Stage::Mounts)
+            }
+            Step::Pivot | Step::DetachOldRoot | Step::RootReadOnly => Some(Stage::Mounts),
+            Step::JoinCgroup | Step::NewCgroupNamespace => Some(Stage::Cgroup),
+            _ => None,
+        };
+        self.inner.stage.or_else(of_step)
     }
 
     /// What sort of failure it was.
@@ -244,6 +281,17 @@ const HINTS: &[(Step, i32, &str)] = &[
         Step::Seccomp,
         libc::EACCES,
         "without no_new_privs a filter needs CAP_SYS_ADMIN: leave no-new-privileges on",
+    ),
+    (
+        Step::Landlock,
+        libc::E2BIG,
+        "Landlock stacks sixteen rulesets at most, and that many are in force here already: \
+         --security-opt landlock=off leaves this one out",
+    ),
+    (
+        Step::Landlock,
+        0,
+        "--security-opt landlock=off leaves this layer out; the mounts hold without it",
     ),
     (
         Step::Network,

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod audit;
 mod report;
 mod run;
 mod stdio;
@@ -12,7 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::host::{probe, users};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::plan::policy::{self, Network, Policy, SeccompChoice, Swap, Tmpfs, Volume};
+use crate::plan::policy::{
+    self, LandlockChoice, Network, Policy, Restricted, SeccompChoice, Swap, Tmpfs, Volume,
+};
 use crate::plan::values;
 use crate::plan::values::user::{IdOrName, User};
 use std::collections::BTreeMap;
@@ -51,6 +54,7 @@ pub struct Jail {
     stderr: Stdio,
     pub(crate) forward_signals: Vec<i32>,
     began: Option<Instant>,
+    audited: audit::Audited,
 }
 
 impl Jail {
@@ -207,6 +211,11 @@ impl Jail {
         Ok(self)
     }
 
+    pub(crate) fn user_as(mut self, user: User) -> Jail {
+        self.user = Some(user);
+        self
+    }
+
     pub(crate) fn groups_named(mut self, groups: Vec<IdOrName>) -> Jail {
         self.groups = groups;
         self
@@ -216,6 +225,29 @@ impl Jail {
     #[must_use]
     pub fn seccomp(mut self, choice: SeccompChoice) -> Jail {
         self.policy.seccomp = choice;
+        self
+    }
+
+    /// Chooses whether Landlock is one of the layers. Default: as far as the kernel has it.
+    #[must_use]
+    pub fn landlock(mut self, choice: LandlockChoice) -> Jail {
+        self.policy.landlock = choice;
+        self
+    }
+
+    /// Whether the system calls that the filter denies are counted: [`Outcome::denied_syscalls`]
+    /// (the default).
+    #[must_use]
+    pub fn trace_denied(mut self, on: bool) -> Jail {
+        self.policy.trace_denied = on;
+        self
+    }
+
+    /// Computation only: when the command has started no further program can be executed, no
+    /// process or socket made, and no file written. Threads as `threads` says.
+    #[must_use]
+    pub fn restricted(mut self, threads: bool) -> Jail {
+        self.policy.restricted = Some(Restricted { threads });
         self
     }
 

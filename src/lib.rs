@@ -53,6 +53,11 @@ pub mod sys;
 mod wire;
 
 pub use error::{Error, Kind, Result};
+pub use host::audit::AuditLog;
 pub use jail::{Jail, Running, Stdio};
-pub use outcome::{Data, Isolation, Limit, Outcome, SCHEMA, Status, Stream, Timings};
-pub use plan::policy::{Network, Policy, SeccompChoice, Swap, Tmpfs, Volume};
+pub use outcome::{
+    Data, DeniedSyscall, Isolation, Landlock, Limit, Outcome, SCHEMA, Status, Stream, Timings,
+};
+pub use plan::policy::{
+    LandlockChoice, Network, Policy, Restricted, Script, SeccompChoice, Swap, Tmpfs, Volume,
+};

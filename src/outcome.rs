@@ -40,6 +40,8 @@ pub struct Outcome {
     pub pids_peak: Option<u64>,
     /// Limits that were reached.
     pub limits_hit: Vec<Limit>,
+    /// System calls that the filter denied, the most frequent first; `None`: nobody listened.
+    pub denied_syscalls: Option<Vec<DeniedSyscall>>,
     /// What the job wrote to standard output.
     pub stdout: Stream,
     /// What the job wrote to standard error.
@@ -48,6 +50,9 @@ pub struct Outcome {
     pub isolation: Isolation,
     /// Where the time went.
     pub timings_ms: Timings,
+    /// Why the audit log has no line of this run; absent if it has one or none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_error: Option<String>,
 }
 
 /// How a run ended.
@@ -83,6 +88,19 @@ pub enum Limit {
     Output,
     Wall,
     Cpu,
+}
+
+/// A system call that the filter denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeniedSyscall {
+    /// Its name, `syscall_N` for a number that has none, `others` for what is past the 64th.
+    pub name: String,
+    /// The ABI that it was made in: `x86_64`, `x32`, `x86`, `aarch64`, `arm`.
+    pub arch: &'static str,
+    /// How often.
+    pub count: u64,
+    /// `errno`: it failed; `kill`: it ended the job.
+    pub action: &'static str,
 }
 
 /// An output stream.
@@ -154,12 +172,28 @@ pub struct Isolation {
     pub limits: BTreeMap<&'static str, u64>,
     /// Name of the system call filter; `None`: none.
     pub seccomp: Option<String>,
+    /// What Landlock denied beneath the mounts; `None`: it was off, or the kernel has none.
+    pub landlock: Option<Landlock>,
     /// Whether execve could add rights.
     pub no_new_privs: bool,
     /// Capabilities kept.
     pub capabilities: Vec<String>,
     /// What the host could not give and `allow-degraded` let pass.
     pub degraded: Vec<String>,
+}
+
+/// What Landlock denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Landlock {
+    /// The ABI that was made use of.
+    pub abi: u32,
+    /// Writing to files outside of what is writable.
+    pub fs: bool,
+    /// TCP.
+    pub tcp: bool,
+    /// Abstract UNIX sockets and signals out of the jail.
+    pub scopes: bool,
 }
 
 /// Where the time went, milliseconds.

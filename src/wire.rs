@@ -5,11 +5,13 @@
 //!       |  ------------- clone3 ------------->  |
 //!       |  id maps, id-mapped mounts            |
 //!       |  -------------- Go ---------------->  |
+//!       |  ----- Sources (+ descriptors) ---->  |  attached as the steps come to them
 //!       |  <----- Pool (+ descriptor) --------  |  mounts, pivot_root, ...
 //!       |  makes the cgroups (v1)               |
 //!       |  ------- Join (+ descriptor) ------>  |  joins each (v1)
 //!       |  ------------- Proceed ------------>  |
 //!       |  <---- Console (+ descriptor) ------  |  if the job has a terminal
+//!       |  <--- Listener (+ descriptor) ------  |  if denied calls are told
 //!       |  <-- Failed{step,index,errno} ------  |  or, when all went well:
 //!       |  <------------ Started -------------  |  execve has succeeded
 //!       |  <------- Exited{status, usage} ----  |  the init reaped the job
@@ -58,10 +60,11 @@ pub enum Step {
     Seccomp,
     CloseFds,
     Exec,
+    Landlock,
 }
 
 impl Step {
-    const ALL: [Step; 32] = {
+    const ALL: [Step; 33] = {
         use Step::*;
         [
             Handshake,
@@ -96,6 +99,7 @@ impl Step {
             Seccomp,
             CloseFds,
             Exec,
+            Landlock,
         ]
     };
 
@@ -128,11 +132,29 @@ pub struct Exit {
     pub maxrss_kib: u64,
 }
 
+/// The next sources, in the order in which the steps need them. Bit 0 is the first of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// How many; at most [`Sources::MOST`].
+    pub count: u32,
+    /// Which are missing on the host, and optional: no descriptor comes for them.
+    pub absent: u64,
+    /// Which are directories.
+    pub directories: u64,
+}
+
+impl Sources {
+    /// Most in one message.
+    pub const MOST: usize = 32;
+}
+
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Supervisor to child: the id maps are in place.
     Go,
+    /// Supervisor to child, with the descriptors: detached mounts of the host's files.
+    Sources(Sources),
     /// Supervisor to child, with a descriptor: the `tasks` file of a cgroup to join (v1).
     Join,
     /// Supervisor to child: every limit is in place.
@@ -141,6 +163,8 @@ pub enum Message {
     Pool,
     /// Child to supervisor, with a descriptor: the master side of the job's terminal.
     Console,
+    /// Child to supervisor, with a descriptor: the listener of the job's filter.
+    Listener,
     /// Child to supervisor: set-up failed here; the job was not run.
     Failed(Fail),
     /// Child to supervisor: execve succeeded.
@@ -166,6 +190,12 @@ impl Message {
             Message::Console => (6, 0, 0, 0),
             Message::Join => (7, 0, 0, 0),
             Message::Proceed => (8, 0, 0, 0),
+            Message::Listener => (9, 0, 0, 0),
+            Message::Sources(s) => {
+                put(&mut out, 16, &s.absent.to_ne_bytes());
+                put(&mut out, 24, &s.directories.to_ne_bytes());
+                (10, s.count, 0, 0)
+            }
             Message::Failed(f) => (3, f.step as u32, f.index, f.errno),
             Message::Started => (4, 0, 0, 0),
             Message::Exited(e) => {
@@ -202,6 +232,12 @@ impl Message {
                 index: u32::from_ne_bytes(word(8)?),
                 errno: i32::from_ne_bytes(word(12)?),
             }),
+            9 => Message::Listener,
+            10 => Message::Sources(Sources {
+                count: u32::from_ne_bytes(word(4)?),
+                absent: u64::from_ne_bytes(long(16)?),
+                directories: u64::from_ne_bytes(long(24)?),
+            }),
             4 => Message::Started,
             5 => Message::Exited(Exit {
                 status: i32::from_ne_bytes(word(12)?),
@@ -232,6 +268,8 @@ mod tests {
             Message::Go,
             Message::Pool,
             Message::Console,
+            Message::Listener,
+            Message::Sources(Sources { count: 32, absent: 1 << 31, directories: 3 }),
             Message::Started,
             Message::Exited(exit),
         ];

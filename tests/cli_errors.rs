@@ -60,7 +60,9 @@ fn the_command_is_missing() {
 fn an_option_is_unknown() {
     bad(&["--memry", "1m"], "unknown option \"--memry\"", "did you mean --memory?");
     let hint = "stockade jail --help lists the options; put -- before the command";
-    bad(&["--privileged"], "unknown option \"--privileged\"", hint);
+    let never = "a jail never is: give what the job needs, such as --cap-add CAP or -v SRC:DST";
+    bad(&["--privileged"], "unknown option \"--privileged\"", never);
+    bad(&["--zzzzzz"], "unknown option \"--zzzzzz\"", hint);
     bad(&["-z"], "unknown option \"-z\"", hint);
     wrong(&["--memory"], "the option --memory needs a value", hint);
     bad(&["--json=true"], "the option --json takes no value", hint);
@@ -237,7 +239,12 @@ fn an_identity_is_wrong() {
         "capabilities(7) lists them; write NET_BIND_SERVICE or CAP_NET_BIND_SERVICE",
     );
     bad(&["--userns", "keep"], "invalid user namespace \"keep\"", "give auto or host");
-    bad(&["--network", "bridge"], "invalid network \"bridge\"", "give none or host");
+    bad(&["--network", "brige"], "invalid network \"brige\"", "give none or host");
+    bad(
+        &["--network", "bridge"],
+        "a network of the kind \"bridge\" is not supported",
+        "give none, or host for the caller's network with all it reaches",
+    );
     bad(
         &["--security-opt", "secomp=x"],
         "invalid security option \"secomp=x\": unknown option \"secomp\"",
@@ -316,7 +323,10 @@ fn t41_a_mistake_with_control_characters_is_still_one_line() {
             vec!["jail", "-v", bad, "--", "true"],
             vec!["jail", "-m", bad, "--", "true"],
             vec!["jail", "-w", bad, "--", "true"],
+            vec!["jail", "--profile", bad, "--", "true"],
             vec!["jail", "--", bad],
+            vec!["policy", bad],
+            vec!["policy", "check", bad],
             vec![bad],
         ] {
             let output = Command::new(bin()).args(&args).stdin(Stdio::null()).output().unwrap();
@@ -341,7 +351,7 @@ fn h43_every_option_that_help_lists_is_one_and_every_documented_one_is_listed() 
         cpu-time output-limit disk inodes ulimit shm-size read-only writable tmpfs volume mount \
         network user group-add cap-drop cap-add security-opt env env-file workdir hostname userns \
         init no-init interactive tty rm stop-signal result json id label allow-degraded explain \
-        time-ns cgroup-parent help";
+        time-ns cgroup-parent profile help";
     for option in documented.split_whitespace() {
         assert!(listed.contains(format!("--{option}").as_str()), "--{option} is not in --help");
     }

@@ -39,6 +39,17 @@ fn t15_the_hosts_proc_and_sys_are_no_volumes() {
 }
 
 #[test]
+fn t15_a_volume_above_the_hosts_proc_does_not_bring_it_along() {
+    need_root!();
+    for options in [&["-v", "/:/x:ro"][..], &["-v", "/:/x:ro", "--no-idmap"], &["--rootfs", "/"]] {
+        let run = jail(options.iter().copied().chain(["--", "true"])).exits(125);
+        run.complains("is mounted below \"/\"").complains("give the directories");
+    }
+    // A directory with nothing of the kind below it is as before.
+    jail(["-v", "/usr/share:/x:ro", "--no-idmap", "--", "test", "-d", "/x"]).exits(0);
+}
+
+#[test]
 fn a_job_with_the_hosts_network_asks_the_hosts_name_servers() {
     need_root!();
     let ours = sh(&[], "cat /etc/resolv.conf").exits(0).stdout;

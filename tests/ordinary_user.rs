@@ -74,6 +74,28 @@ fn a_degraded_run_says_what_is_missing() {
 }
 
 #[test]
+fn h41_landlock_holds_an_ordinary_users_job_too() {
+    need_root!();
+    let user = User::new();
+    let code = "import socket
+try: socket.socket().bind(('127.0.0.1', 0)); print('bound')
+except OSError as e: print(e.errno)
+open('/tmp/x', 'w').write('written')
+print(open('/tmp/x').read())";
+    let of_root = support::sh(&[], "true").exits(0).outcome["isolation"]["landlock"].clone();
+    if of_root["tcp"] != true {
+        skip!("needs Landlock's ABI 4");
+    }
+    for options in [&[][..], &["--security-opt", "no-new-privileges:false"]] {
+        let words = [options, &["--", "/usr/bin/python3", "-c", code]].concat();
+        assert_eq!(user.works(&words), "13\nwritten\n", "{options:?}");
+    }
+    let text = user.works(&["--json", "--", "true"]);
+    let outcome: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(outcome["isolation"]["landlock"], of_root);
+}
+
+#[test]
 fn h13_h14_python_runs_and_is_nobody_inside() {
     need_root!();
     let user = User::new();
@@ -190,4 +212,27 @@ fn h54_a_cpu_limit_without_a_cgroup_still_ends_the_job_and_says_so() {
     let outcome: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(outcome["status"], "cpu_time");
     assert_eq!(outcome["reason"], "the CPU time limit of 1 s ended it");
+}
+
+#[test]
+fn a_user_adds_lines_to_a_log_that_it_cannot_read() {
+    need_root!();
+    let user = User::new();
+    let log = user.scratch.file("audit", "{\"torn\":");
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o622)).unwrap();
+    let to = log.to_str().unwrap();
+    for _ in 0..2 {
+        user.works(&["--audit-log", to, "--", "true"]);
+    }
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines.iter().all(|l| l["user"]["uid"] == UID), "{text}");
+    // One that it may not write to is no log, and nothing is run.
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let out = user.jail(&["--allow-degraded", "--audit-log", to, "--", "true"]);
+    assert_eq!(out.status.code(), Some(125), "{out:?}");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("open the audit log") && said.contains("permission denied"), "{said}");
 }

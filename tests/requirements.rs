@@ -12,8 +12,24 @@ use support::{Run, Scratch, bin, jail};
 /// R2's limits: 5 s, 100 MB, 10 MB of output.
 const R2: [&str; 6] = ["--timeout", "5s", "--memory", "100m", "--output-limit", "10m"];
 
+/// A snippet by the policy that has them.
 fn r2(code: &str) -> Run {
-    jail(R2.iter().copied().chain(["--", "/usr/bin/python3", "-c", code]))
+    let options = ["--profile", &example("snippets.yaml")];
+    jail(options.into_iter().chain(["--", "/usr/bin/python3", "-c", code]))
+}
+
+/// A policy of profiles/examples.
+fn example(name: &str) -> String {
+    format!("{}/profiles/examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn r2_the_policy_has_its_figures() {
+    let typed = jail(R2.iter().copied().chain(["--", "true"])).exits(0);
+    let by_policy = jail(["--profile", &example("snippets.yaml"), "--", "true"]).exits(0);
+    let limits = &by_policy.outcome["isolation"]["limits"];
+    assert_eq!(limits["memory"], 100 << 20);
+    assert_eq!(typed.outcome["isolation"], by_policy.outcome["isolation"]);
 }
 
 /// Names of accounts that only this host has.
@@ -102,7 +118,13 @@ for address in (('127.0.0.1', {port}), ('1.1.1.1', 53)):
 "
     );
     let run = r2(&code).exits(0);
-    assert_eq!(run.stdout, "ConnectionRefusedError 111\nOSError 101\n");
+    let by_landlock = run.outcome["isolation"]["landlock"]["tcp"] == true;
+    let by_namespace = "ConnectionRefusedError 111\nOSError 101\n";
+    let both = if by_landlock { "PermissionError 13\nPermissionError 13\n" } else { by_namespace };
+    assert_eq!(run.stdout, both);
+    let off = ["--security-opt", "landlock=off", "--", "/usr/bin/python3", "-c", &code];
+    let run = jail(R2.into_iter().chain(off)).exits(0);
+    assert_eq!(run.stdout, by_namespace);
     assert!(listener.accept().is_err(), "somebody came");
 }
 

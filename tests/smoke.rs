@@ -20,9 +20,22 @@ fn a_job_may_run_on_the_processors_that_its_caller_may() {
         String::from_utf8(program.output().unwrap().stdout).unwrap()
     };
     let outside = out(std::process::Command::new("/usr/bin/python3").args(["-c", all]));
-    for _ in 0..20 {
-        python(&[], all).exits(0).says(&outside);
-    }
+    // On a busy machine too, where the supervisor takes back what it has sent to another one.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let runs: Vec<_> = (0..40).map(|_| python(&[], all)).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for run in runs {
+            run.exits(0).says(&outside);
+        }
+    });
     // A caller that is tied down stays so.
     let tied = out(std::process::Command::new("taskset")
         .args(["-c", "0"])

@@ -29,6 +29,25 @@ fn without_t_there_is_none_even_at_a_terminal() {
 }
 
 #[test]
+fn a_person_is_told_in_one_line_why_a_job_failed() {
+    let code = "import ctypes; ctypes.CDLL(None).syscall(321, 0, 0, 0); raise SystemExit(3)";
+    let mut terminal = Terminal::start(&[], &["/usr/bin/python3", "-c", code]);
+    assert_eq!(terminal.end(), 3);
+    let line = "stockade: the job failed: it exited with 3; seccomp denied bpf once\r\n";
+    assert_eq!(terminal.seen, line);
+    // Not when it succeeds, not with --quiet.
+    for (options, script, code) in
+        [(&[][..], "exit 0", 0), (&["--quiet"], "exit 3", 3), (&["-q"], "exit 3", 3)]
+    {
+        let mut terminal = Terminal::start(options, &["sh", "-c", script]);
+        assert_eq!((terminal.end(), terminal.seen.as_str()), (code, ""));
+    }
+    // Nor where no person looks.
+    let run = jail(["--", "sh", "-c", "exit 3"]).exits(3);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
 fn its_streams_have_names() {
     let script = "echo one >/dev/stdout; echo two >/dev/stderr; echo three >/dev/tty";
     let mut terminal = Terminal::start(&["-t"], &["sh", "-c", script]);

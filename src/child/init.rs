@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::landlock::Ruleset;
 use super::{Armed, At, Done, ERROR_FD, Failure, become_job, fail, privs};
 use crate::sys::io::{self, PollFd};
 use crate::sys::process::{self, Waited};
@@ -14,7 +15,7 @@ use crate::wire::{Exit, Message, Step};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Starts the job and serves until it ends.
-pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
+pub fn run(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> ! {
     let socket = armed.socket.as_fd();
     // Before the job is there to read them: they name paths and labels of the host.
     process::blank_arguments();
@@ -22,7 +23,7 @@ pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
         fail(socket, &failure);
     }
     // Sleeps until the job has exec'd or failed; a failure it has then reported itself.
-    let job = match process::spawn_job(as_job, &(armed, stdio)).at(Step::SpawnInit) {
+    let job = match process::spawn_job(as_job, &(armed, stdio, ruleset)).at(Step::SpawnInit) {
         Ok(pid) => pid,
         Err(failure) => fail(socket, &failure),
     };
@@ -37,8 +38,11 @@ pub fn run(armed: &Armed, stdio: [RawFd; 3]) -> ! {
     }
 }
 
-fn as_job(&(armed, stdio): &(&Armed, [RawFd; 3])) -> ! {
-    become_job(armed, stdio)
+/// What the job's process starts with.
+type Job<'a> = (&'a Armed, [RawFd; 3], Option<&'a Ruleset>);
+
+fn as_job(&(armed, stdio, ruleset): &Job<'_>) -> ! {
+    become_job(armed, stdio, ruleset)
 }
 
 /// Lets go of everything: descriptors, rights.

@@ -13,15 +13,19 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod append;
 mod init;
+pub mod landlock;
 mod network;
 mod privs;
 pub mod rootfs;
+pub mod sources;
 
 use crate::sys::fs::Resolve;
 use crate::sys::process::CStringArray;
 use crate::sys::{self, Errno, io, process, signal};
 use crate::wire::{Fail, Message, Step};
+use landlock::Ruleset;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -30,8 +34,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 pub struct Armed {
     /// Our end of the socket.
     pub socket: OwnedFd,
-    /// The supervisor's end, of which clone has made us a copy.
-    pub supervisors_end: RawFd,
+    /// The descriptors above 2 that are needed, in ascending order.
+    pub kept: Vec<RawFd>,
     /// Where the job may run: the supervisor starts us on another processor than its own.
     pub cpus: Option<sys::sched::Cpus>,
     /// Whether the cgroup namespace is made here, after joining, so that it is rooted there.
@@ -54,10 +58,14 @@ pub struct Armed {
     pub rlimits: Vec<(u32, u64, u64)>,
     /// File mode creation mask.
     pub umask: u32,
+    /// The Landlock ruleset; `None`: none.
+    pub landlock: Option<landlock::ArmedLandlock>,
     /// Ids and rights.
     pub privs: privs::ArmedPrivs,
     /// Whether PID 1 is our init.
     pub init: bool,
+    /// Whether execve may be called only once: then what cannot be executed is not tried.
+    pub one_exec: bool,
     /// Where the program may be, in the order of PATH.
     pub candidates: Vec<CString>,
     /// The program that the child goes through, where stockade's own binary is in reach.
@@ -68,7 +76,7 @@ pub struct Armed {
     pub envp: CStringArray,
 }
 
-pub use privs::ArmedPrivs;
+pub use privs::{ArmedPrivs, TellingFilter};
 
 /// Why a step did not work: which of several, and the errno.
 pub(crate) struct Failure(pub Step, pub u32, pub Errno);
@@ -96,30 +104,31 @@ impl<T> At<T> for sys::Result<T> {
 pub fn enter(armed: &Armed) -> ! {
     #[cfg(debug_assertions)]
     sys::guard::arm();
-    let stdio = match set_up(armed) {
-        // Every one of them is the terminal. Open until exec: nobody else has it by name.
-        Ok(Some(terminal)) => [terminal.into_raw_fd(); 3],
-        Ok(None) => armed.stdio,
+    let (terminal, ruleset) = match set_up(armed) {
+        Ok(ready) => ready,
         Err(failure) => fail(armed.socket.as_fd(), &failure),
     };
-    if armed.init { init::run(armed, stdio) } else { become_job(armed, stdio) }
+    let stdio = match terminal {
+        // Every one of them is the terminal. Open until exec: nobody else has it by name.
+        Some(terminal) => [terminal.into_raw_fd(); 3],
+        None => armed.stdio,
+    };
+    let ruleset = ruleset.as_ref();
+    if armed.init { init::run(armed, stdio, ruleset) } else { become_job(armed, stdio, ruleset) }
 }
 
 /// The ordered list. The order is the security; each line says why it stands where it does.
-fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
+fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     let socket = armed.socket.as_fd();
     // Before any wait: a supervisor that is killed meanwhile takes us with it.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
-    // If it was dead already, reading finds the end of file; but not as long as we hold the
-    // other end ourselves.
-    let end = armed.supervisors_end.unsigned_abs();
-    io::close_range(end, end).at(Step::CloseFds)?;
+    // Everything else of the caller's, of which clone has made us copies. The supervisor's end of
+    // the socket: if it was dead already, reading finds the end of file only once we do not hold
+    // that ourselves. And the locks of other runs of the same program, which would live as long as
+    // our copies.
+    close_all_but(&armed.kept)?;
     wait_for_go(socket)?;
-    if let Some(cpus) = &armed.cpus {
-        // Refused only in a cpuset that shares no processor with the supervisor's, which then
-        // holds anyway.
-        let _ = sys::sched::allow(0, cpus);
-    }
+    allow_processors(armed);
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;
@@ -142,15 +151,42 @@ fn set_up(armed: &Armed) -> Done<Option<OwnedFd>> {
     }
     // Begun here and joined below: making one takes the kernel as long as all the mounts.
     let network = if armed.network { Some(network::begin()?) } else { None };
-    rootfs::set_up(&armed.rootfs, socket)?;
+    // The mounts are allowed as they are made; the job puts it on.
+    let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
+    rootfs::set_up(&armed.rootfs, socket, ruleset.as_ref())?;
     if let Some(network) = network {
         network.join()?;
     }
     // After the mounts, which the supervisor has used to make the cgroups; before anything of the
     // job's runs.
     join_cgroups(armed)?;
+    // Once more: the supervisor may have moved us meanwhile, and does nothing of it after Proceed.
+    allow_processors(armed);
     sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
-    if armed.terminal { open_terminal(armed).map(Some) } else { Ok(None) }
+    let terminal = if armed.terminal { Some(open_terminal(armed)?) } else { None };
+    Ok((terminal, ruleset))
+}
+
+/// Undoes that the supervisor has sent us to another processor than its own.
+fn allow_processors(armed: &Armed) {
+    if let Some(cpus) = &armed.cpus {
+        // Refused only in a cpuset that shares no processor with the supervisor's, which then
+        // holds anyway.
+        let _ = sys::sched::allow(0, cpus);
+    }
+}
+
+/// Closes what is above 2 and not in the list, which is in ascending order.
+fn close_all_but(kept: &[RawFd]) -> Done {
+    let mut from = 3;
+    for fd in kept {
+        let fd = fd.unsigned_abs();
+        if fd > from {
+            io::close_range(from, fd - 1).at(Step::CloseFds)?;
+        }
+        from = from.max(fd + 1);
+    }
+    io::close_range(from, u32::MAX).at(Step::CloseFds)
 }
 
 /// A terminal of the jail's own devpts, so that its name is right inside. The peer comes from
@@ -207,8 +243,8 @@ fn wait_for_go(socket: BorrowedFd<'_>) -> Done {
 }
 
 /// The last stretch, in the job's own process: stdio, limits, rights, exec.
-fn become_job(armed: &Armed, stdio: [RawFd; 3]) -> ! {
-    if let Err(failure) = before_closing(armed, stdio) {
+fn become_job(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> ! {
+    if let Err(failure) = before_closing(armed, stdio, ruleset) {
         fail(armed.socket.as_fd(), &failure);
     }
     let failure = match after_closing(armed) {
@@ -223,7 +259,7 @@ const ERROR_FD: RawFd = 3;
 /// Where the stub is then.
 const STUB_FD: RawFd = 4;
 
-fn before_closing(armed: &Armed, stdio: [RawFd; 3]) -> Done {
+fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> Done {
     if armed.init {
         // Not the init's session, so that a terminal's signals never reach the init.
         process::setsid().at(Step::Session)?;
@@ -243,6 +279,12 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3]) -> Done {
         Ok(true) => {}
         Ok(false) => return Err(Failure(Step::CwdEscaped, 0, Errno(libc::EXDEV))),
         Err(e) => return Err(Failure(Step::CwdEscaped, 0, e)),
+    }
+    // After the mounts, which it would forbid, and before the filter, whose profile may not permit
+    // it. While set-up still holds CAP_SYS_ADMIN over its namespace, which does for a job without
+    // no_new_privs too: nothing that follows touches a file but the change of directory and exec.
+    if let Some(ruleset) = ruleset {
+        ruleset.restrict_self()?;
     }
     // Nothing but 0, 1, 2 and the socket is needed any more: whatever the caller had open is
     // closed here, close-on-exec or not.
@@ -279,7 +321,7 @@ fn after_closing(armed: &Armed) -> Done {
     signal::reset_dispositions();
     signal::set_mask(0).map(drop).at(Step::Session)?;
     // Last of all: what the filter forbids is needed until here.
-    privs::load_filter_last(&armed.privs)
+    privs::load_filter_last(&armed.privs, io::well_known(ERROR_FD))
 }
 
 /// Tries each place in turn, as execvp(3) does, and says why none worked.
@@ -288,7 +330,11 @@ fn exec(armed: &Armed) -> Failure {
     let mut at = 0;
     for (index, path) in (0..).zip(&armed.candidates) {
         let errno = match &armed.stub {
-            None => process::execve(path, &armed.argv, &armed.envp),
+            None if !armed.one_exec => process::execve(path, &armed.argv, &armed.envp),
+            None => match sys::fs::may_execute(path) {
+                Ok(()) => process::execve(path, &armed.argv, &armed.envp),
+                Err(e) => e,
+            },
             // The stub cannot come back to try the next: it is told one that can be executed.
             Some(_) => match sys::fs::may_execute(path) {
                 Ok(()) => {

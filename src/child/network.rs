@@ -11,6 +11,7 @@
 use super::{At, Done, Failure};
 use crate::sys::{self, Errno, io, process};
 use crate::wire::Step;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A namespace in the making.
@@ -18,6 +19,8 @@ pub(super) struct Network {
     helper: i32,
     /// The helper sends 0 and the namespace, or an errno.
     result: OwnedFd,
+    /// Whether it was sent to another processor.
+    sent: bool,
 }
 
 /// Starts the helper.
@@ -25,15 +28,20 @@ pub(super) fn begin() -> Done<Network> {
     let (ours, theirs) = io::seqpacket_pair().at(Step::Network)?;
     let helper = process::spawn_helper::<Maker>(theirs.as_raw_fd()).at(Step::Network)?;
     // For speed only.
-    let _ = sys::sched::send_elsewhere(helper);
-    Ok(Network { helper, result: ours })
+    let sent = sys::sched::send_elsewhere(helper).is_some();
+    Ok(Network { helper, result: ours, sent })
 }
+
+/// Whether the helper has begun. It shares the child's memory, and only the child's: in the
+/// supervisor this stays false.
+static RUNS: AtomicBool = AtomicBool::new(false);
 
 /// The helper.
 struct Maker;
 
 impl process::Helper for Maker {
     fn run(fd: RawFd) -> ! {
+        RUNS.store(true, Ordering::Relaxed);
         make(io::well_known(fd))
     }
 }
@@ -51,6 +59,10 @@ fn make(result: BorrowedFd<'_>) -> ! {
 impl Network {
     /// Waits for the namespace and enters it.
     pub(super) fn join(self) -> Done {
+        if self.sent && !RUNS.load(Ordering::Relaxed) {
+            // We are about to wait, so here it has a processor for itself.
+            sys::sched::bring_back(self.helper);
+        }
         let mut code = [0u8; 4];
         let (_, namespace) = io::recv(self.result.as_fd(), &mut code, false).at(Step::Network)?;
         let Some(namespace) = namespace else {

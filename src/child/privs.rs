@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::{At, Done};
-use crate::sys::{cred, process};
-use crate::wire::Step;
+use super::{At, Done, Failure};
+use crate::sys::{cred, io, process, seccomp};
+use crate::wire::{Message, Step};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Its number.
 const CAP_KILL: u32 = 5;
@@ -30,13 +31,25 @@ pub struct ArmedPrivs {
     pub filter_flags: u32,
     /// Whether the filter is loaded before the capabilities go.
     pub filter_early: bool,
+    /// The filter in the form that tells what it denies; never with `filter_early`.
+    pub telling: Option<TellingFilter>,
+    /// Whether it must be that form.
+    pub must_tell: bool,
+}
+
+/// A filter with a listener, and what is loaded behind it; empty: nothing.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct TellingFilter {
+    pub first: Vec<seccompiler::sock_filter>,
+    pub second: Vec<seccompiler::sock_filter>,
 }
 
 /// Everything up to the filter.
 pub fn drop_all(p: &ArmedPrivs) -> Done {
     if p.filter_early && !p.filter.is_empty() {
         // Without no_new_privs the load needs CAP_SYS_ADMIN, which is about to go.
-        process::seccomp_load(&p.filter, p.filter_flags).at(Step::Seccomp)?;
+        seccomp::load(&p.filter, p.filter_flags).at(Step::Seccomp)?;
     }
     // First, since dropping from the bounding set needs CAP_SETPCAP. To the last one that this
     // kernel has: a list of our own would leave a newer one in.
@@ -71,11 +84,29 @@ fn set_ids(p: &ArmedPrivs) -> Done {
 }
 
 /// The filter, as the last act before exec.
-pub fn load_filter_last(p: &ArmedPrivs) -> Done {
+pub fn load_filter_last(p: &ArmedPrivs, socket: BorrowedFd<'_>) -> Done {
     if p.filter_early || p.filter.is_empty() {
         return Ok(());
     }
-    process::seccomp_load(&p.filter, p.filter_flags).at(Step::Seccomp)
+    if let Some(telling) = &p.telling {
+        match seccomp::load_with_listener(&telling.first, p.filter_flags) {
+            Ok(listener) => {
+                io::send(socket, &Message::Listener.to_bytes(), Some(listener.as_fd()))
+                    .at(Step::Seccomp)?;
+                if !telling.second.is_empty() {
+                    seccomp::load(&telling.second, p.filter_flags).at(Step::Seccomp)?;
+                }
+                // Its close might be denied by now; execve does it.
+                core::mem::forget(listener);
+                return Ok(());
+            }
+            Err(e) if p.must_tell => return Err(Failure(Step::Seccomp, 0, e)),
+            // Somebody around us listens already (a container engine, a jail that we are in), or
+            // the limit on descriptors has no room for one: the filter is as strict without.
+            Err(_) => {}
+        }
+    }
+    seccomp::load(&p.filter, p.filter_flags).at(Step::Seccomp)
 }
 
 /// The init keeps only what it needs to signal the job.

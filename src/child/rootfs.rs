@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::landlock::Ruleset;
+use super::sources::{Inbox, Opened, open_tree};
 use super::{At, Done, Failure};
 use crate::sys::fs::{self, Resolve};
 use crate::sys::mount::{self, FsContext, attr};
@@ -29,17 +31,23 @@ pub struct ArmedRoot {
     pub read_only: bool,
     /// What is put into it.
     pub steps: Vec<ArmedStep>,
+    /// Where the sources come in.
+    pub inbox: Inbox,
     /// Whether a user namespace stands between the jail and the host's root.
     pub foreign_modes: bool,
     /// Which step of the plan each is: those whose source is missing and optional are left out.
     pub present: Vec<usize>,
+    /// What Landlock allows on the root and below.
+    pub rights: u64,
+    /// And on the mount of each of the steps.
+    pub step_rights: Vec<u64>,
 }
 
 /// A mount of the host to be.
 #[derive(Debug)]
 pub enum Tree {
-    /// Detached and checked by a privileged parent.
-    Detached(OwnedFd),
+    /// Detached and checked by a privileged parent, and sent by it: which of the inbox.
+    Sent(usize),
     /// To be copied by the child itself, as an ordinary user must; then compared with what the
     /// parent saw, so that a swapped name is noticed.
     Path {
@@ -81,6 +89,8 @@ pub enum ArmedStep {
 
 /// What the steps work with.
 struct Work<'a> {
+    inbox: &'a Inbox,
+    socket: BorrowedFd<'a>,
     root: BorrowedFd<'a>,
     pool: BorrowedFd<'a>,
     /// A mount that hides a file, and one that hides a directory: the first of each is made, the
@@ -95,7 +105,7 @@ struct Work<'a> {
 }
 
 /// Builds the root and makes it the root.
-pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
+pub(super) fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>, ruleset: Option<&Ruleset>) -> Done {
     // Modes of what is made here are meant as they are; the job gets its own umask.
     sys::process::umask(0);
     // Nothing that is mounted from here on shows outside, and nothing outside here.
@@ -107,8 +117,10 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
         fs::open_at(fs::cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
     let pool = open_pool(&armed.pool, anchor.as_fd()).at(Step::Pool)?;
     io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
-    let root = open_root(armed, host.as_fd(), pool.as_fd())?;
+    let root = open_root(armed, socket, host.as_fd(), pool.as_fd())?;
     let mut work = Work {
+        inbox: &armed.inbox,
+        socket,
         root: root.as_fd(),
         pool: pool.as_fd(),
         null: None,
@@ -116,8 +128,15 @@ pub fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>) -> Done {
         foreign_modes: armed.foreign_modes,
         held: None,
     };
-    for (index, step) in (0..).zip(&armed.steps) {
-        work.run(step).map_err(|e| Failure(Step::Mount, index, e))?;
+    for (index, (step, rights)) in (0..).zip(armed.steps.iter().zip(&armed.step_rights)) {
+        let made = work.run(step).at_index(Step::Mount, index)?;
+        // By the mount's own descriptor: no path is looked up for it.
+        if let (Some(ruleset), Some((mount, directory))) = (ruleset, made) {
+            ruleset.allow(mount.as_fd(), directory, *rights, index + 1)?;
+        }
+    }
+    if let Some(ruleset) = ruleset {
+        ruleset.allow(root.as_fd(), true, armed.rights, 0)?;
     }
     // pivot_root(".", "."): the old root ends on top of the new one, where it is detached with
     // everything on it, the pool's first mount included. No directory for it is needed.
@@ -159,11 +178,12 @@ fn open_pool(options: &Options, anchor: BorrowedFd<'_>) -> sys::Result<OwnedFd> 
     Ok(pool)
 }
 
-fn open_root<'a>(
-    armed: &'a ArmedRoot,
+fn open_root(
+    armed: &ArmedRoot,
+    socket: BorrowedFd<'_>,
     host: BorrowedFd<'_>,
     pool: BorrowedFd<'_>,
-) -> Done<Opened<'a>> {
+) -> Done<Opened> {
     let safe = attr::NOSUID | attr::NODEV;
     let root = match &armed.root {
         None => {
@@ -172,7 +192,8 @@ fn open_root<'a>(
             Opened::Own(mount::clone_tree(pool, name, false).at(Step::Root)?)
         }
         Some(tree) => {
-            let owned = open_tree(tree).at(Step::Root)?;
+            let found = open_tree(tree, true, &armed.inbox, socket).at(Step::Root)?;
+            let (owned, _) = found.ok_or(Failure(Step::Root, 0, Errno(libc::ENOENT)))?;
             if armed.read_only {
                 // Its submounts stay read-only; the top is opened again, so that mount points
                 // can be made, and closed for good once everything is mounted. Where the host
@@ -188,42 +209,13 @@ fn open_root<'a>(
     Ok(root)
 }
 
-/// A mount to be attached: the child's own, or one that stays with Armed.
-enum Opened<'a> {
-    Own(OwnedFd),
-    Lent(BorrowedFd<'a>),
-}
-
-impl AsFd for Opened<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Opened::Own(fd) => fd.as_fd(),
-            Opened::Lent(fd) => *fd,
-        }
-    }
-}
-
-/// The mount of a host path; `ESTALE` if the path is no longer what the parent saw.
-fn open_tree(tree: &Tree) -> sys::Result<Opened<'_>> {
-    match tree {
-        Tree::Detached(fd) => Ok(Opened::Lent(fd.as_fd())),
-        Tree::Path { path, dev, ino } => {
-            let copy = mount::clone_tree(fs::cwd(), path, true)?;
-            let seen = fs::stat(copy.as_fd())?;
-            if seen.dev == *dev && seen.ino == *ino {
-                Ok(Opened::Own(copy))
-            } else {
-                Err(Errno(libc::ESTALE))
-            }
-        }
-    }
-}
-
 /// Where something is to be attached: an opened directory or file, and its path in the root.
 struct Target<'a>(&'a CStr, OwnedFd);
 
 impl<'a> Work<'a> {
-    fn run(&mut self, step: &'a ArmedStep) -> sys::Result<()> {
+    /// Takes a step. The mount, if it made one that the job may be allowed to write to, and
+    /// whether that is of a directory.
+    fn run(&mut self, step: &'a ArmedStep) -> sys::Result<Option<(Opened, bool)>> {
         match step {
             ArmedStep::Filesystem { fstype, options, target, attrs, strict } => {
                 let context = FsContext::open(fstype)?;
@@ -233,44 +225,53 @@ impl<'a> Work<'a> {
                 let tree = context.mount(*attrs)?;
                 let resolve = if *strict { Resolve::NoSymlinks } else { Resolve::InRoot };
                 let target = self.directory(target, resolve, 0o755)?;
-                self.attach(&tree, &target)
+                self.attach(&tree, &target)?;
+                return Ok(Some((Opened::Own(tree), true)));
             }
             ArmedStep::Bind { tree, target, attrs, directory } => {
-                let tree = open_tree(tree)?;
+                let Some((tree, directory)) = open_tree(tree, *directory, self.inbox, self.socket)?
+                else {
+                    return Ok(None);
+                };
                 mount::set_attr(tree.as_fd(), *attrs, 0, true, None)?;
-                let target = if *directory {
+                let target = if directory {
                     self.directory(target, Resolve::InRoot, 0o755)?
                 } else {
                     self.file(target)?
                 };
-                self.attach(&tree, &target)
+                self.attach(&tree, &target)?;
+                return Ok(Some((tree, directory)));
             }
             ArmedStep::PoolDir { name, target, mode, owner, attrs } => {
                 let tree = self.pool_dir(name, *mode, *owner)?;
                 mount::set_attr(tree.as_fd(), *attrs, 0, false, None)?;
                 let target = self.directory(target, Resolve::InRoot, 0o755)?;
-                self.attach(&tree, &target)
+                self.attach(&tree, &target)?;
+                return Ok(Some((Opened::Own(tree), true)));
             }
             ArmedStep::Directory { target, mode } => {
-                self.directory(target, Resolve::InRoot, *mode).map(drop)
+                self.directory(target, Resolve::InRoot, *mode)?;
             }
-            ArmedStep::File { target, mode, contents } => self.write_file(target, *mode, contents),
+            ArmedStep::File { target, mode, contents } => {
+                self.write_file(target, *mode, contents)?;
+            }
             ArmedStep::Symlink { target, to } => {
                 let (parent, name) = self.parent(target)?;
-                fs::symlink_at(to, parent, name)
+                fs::symlink_at(to, parent, name)?;
             }
-            ArmedStep::Mask { target } => self.mask(target),
+            ArmedStep::Mask { target } => self.mask(target)?,
             ArmedStep::Remount { target } => {
                 let there = self.open(&target.full, libc::O_PATH, Resolve::InRoot)?;
-                mount::set_attr(there.as_fd(), attr::RDONLY, 0, false, None)
+                mount::set_attr(there.as_fd(), attr::RDONLY, 0, false, None)?;
             }
             ArmedStep::ReadOnly { target } => {
-                let Some(there) = self.open_if_there(target)? else { return Ok(()) };
+                let Some(there) = self.open_if_there(target)? else { return Ok(None) };
                 let copy = mount::clone_tree(there.1.as_fd(), c"", true)?;
                 mount::set_attr(copy.as_fd(), attr::RDONLY, 0, true, None)?;
-                self.attach(&copy, &there)
+                self.attach(&copy, &there)?;
             }
         }
+        Ok(None)
     }
 
     /// Attaches, and lets go of a held directory that may be beneath it.

@@ -4,12 +4,15 @@
 
 use super::options::{self, Report};
 use super::{FAILED, eprint, print_line};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Stage};
+use crate::host::audit::AuditLog;
+use crate::host::doctor::{self, blockers::Blocker};
+use crate::jail::audit::Audit;
 use crate::jail::{Jail, Stdio};
 use crate::outcome::Outcome;
 use crate::plan::values::quote;
 use crate::sys::{io, signal};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -17,46 +20,87 @@ use std::time::Instant;
 /// Runs it and returns the exit status.
 pub(super) fn main(args: Vec<OsString>, began: Instant) -> u8 {
     let words = std::iter::once(OsString::from("stockade jail")).chain(args);
-    let matches = match options::command().try_get_matches_from(words) {
+    let words: Vec<OsString> = words.collect();
+    let matches = match options::command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(e) if e.kind() == ErrorKind::DisplayHelp => {
             print_line(&e.to_string());
             return 0;
         }
         Err(e) => {
-            eprint(&misunderstood(&e));
+            let error = super::misunderstood(&e, "stockade jail");
+            eprint(&error);
+            audit_misunderstood(&error, &options::report_so_far(&words));
             return FAILED;
         }
     };
-    let report = match options::report(&matches) {
-        Ok(report) => report,
-        Err(e) => {
-            eprint(&with_a_hint(e));
-            return FAILED;
+    let report = options::report(&matches);
+    // Both before the run: afterwards it would be too late to say that they cannot be written.
+    let mut audit = match open_audit(&report) {
+        Ok(audit) => audit,
+        Err(error) => {
+            let result = open_result(&report).unwrap_or_default();
+            return failed(error, &report, result.as_ref(), None);
         }
     };
-    // Before the run: afterwards it would be too late to say that it cannot be written.
     let result = match open_result(&report) {
         Ok(result) => result,
-        Err(error) => return failed(error, &report, None),
+        Err(error) => return failed(error, &report, None, audit),
     };
-    match run(&matches, &report, result.as_ref(), began) {
+    match run(&matches, &report, result.as_ref(), &mut audit, began) {
         Ok(status) => status,
-        Err(error) => failed(error, &report, result.as_ref()),
+        Err(error) => failed(error, &report, result.as_ref(), audit),
     }
 }
 
-/// Says so, on stderr and where the outcome is wanted.
-fn failed(error: Error, report: &Report, result: Option<&OwnedFd>) -> u8 {
-    let error = with_a_hint(error);
+/// Says so, on stderr, where the outcome is wanted, and in the audit log if the jail has not.
+fn failed(error: Error, report: &Report, result: Option<&OwnedFd>, audit: Option<Audit>) -> u8 {
+    let error = with_a_hint(diagnosed(error));
     eprint(&error);
     let id = report.id.clone().unwrap_or_default();
-    let labels = report.labels.iter().cloned().collect();
-    let outcome = Jail::setup_failed(&error, &id, labels);
+    let mut outcome = Jail::setup_failed(&error, &id, report.labels.clone());
+    if let Some(Err(e)) = audit.map(|audit| audit.not_run(&error)) {
+        eprint(&e);
+        outcome.audit_error = Some(e.to_string());
+    }
     if let Err(e) = publish(report, &outcome, result) {
         eprint(&e);
     }
     error.exit_code()
+}
+
+/// Opens the audit log. With --explain nothing is run, so there is nothing to log.
+fn open_audit(report: &Report) -> Result<Option<Audit>> {
+    let Some(to) = report.audit.as_deref().filter(|_| !report.explain) else { return Ok(None) };
+    let mut audit = Audit::open(AuditLog::parse(to)?)?;
+    audit.about(report.id.as_deref().unwrap_or_default(), &report.labels, &report.command);
+    Ok(Some(audit))
+}
+
+/// A command line with an unknown option is an attempt too, as far as it was understood.
+fn audit_misunderstood(error: &Error, report: &Report) {
+    match open_audit(report).and_then(|audit| audit.map_or(Ok(()), |a| a.not_run(error))) {
+        Ok(()) => {}
+        Err(e) => eprint(&e),
+    }
+}
+
+/// Where the host may be why, the little of `stockade doctor` that bears on it is asked now, and
+/// what is found is the hint: it knows more than the errno does.
+fn diagnosed(error: Error) -> Error {
+    let hosts =
+        [Kind::Os, Kind::Permission, Kind::Unsupported, Kind::NotFound].contains(&error.kind());
+    let Some(stage) = error.stage().filter(|_| hosts) else { return error };
+    let found = doctor::diagnose(stage);
+    if found.is_empty() {
+        return error;
+    }
+    let mut hint: Vec<String> = found.iter().map(Blocker::sentence).collect();
+    if stage == Stage::Cgroup {
+        hint.push("--allow-degraded runs with what rlimits and timers can do".to_owned());
+    }
+    hint.push("stockade doctor tells more".to_owned());
+    error.hint(hint.join("; "))
 }
 
 /// What was typed is wrong: then there is always somewhere to look.
@@ -66,7 +110,8 @@ fn with_a_hint(error: Error) -> Error {
     }
     match error.kind() {
         Kind::InvalidConfig => error.hint("stockade jail --help lists the options and their forms"),
-        Kind::NotFound | Kind::Permission => {
+        // What names a path quotes it.
+        Kind::NotFound | Kind::Permission if error.to_string().contains("\"/") => {
             error.hint("such a path is one of the host, as the caller sees it")
         }
         _ => error,
@@ -77,6 +122,7 @@ fn run(
     matches: &clap::ArgMatches,
     report: &Report,
     result: Option<&OwnedFd>,
+    audit: &mut Option<Audit>,
     began: Instant,
 ) -> Result<u8> {
     let mut jail = options::jail(matches)?.began(began);
@@ -95,14 +141,33 @@ fn run(
     let mask = signals.iter().fold(0, |mask, s| mask | 1u64 << (s - 1));
     let before = signal::set_mask(mask).map_err(|e| Error::os("block signals", e))?;
     jail.forward_signals = signals;
+    // From here on the jail writes the line, whatever happens.
+    if let Some(audit) = audit.take() {
+        jail = jail.audit_open(audit);
+    }
     let outcome = jail.run();
     signal::set_mask(before).map_err(|e| Error::os("unblock signals", e))?;
     let outcome = outcome?;
     // The job has run, and its status is the answer, whether or not the rest can be delivered.
+    if let Some(e) = &outcome.audit_error {
+        eprint(&Error::new(Kind::Os, e.as_str()));
+    }
     if let Err(e) = publish(report, &outcome, result) {
         eprint(&e);
     }
+    sum_up(report, &outcome);
     Ok(outcome.exit_status())
+}
+
+/// One line for a person who looks on: why it failed.
+fn sum_up(report: &Report, outcome: &Outcome) {
+    use std::io::{IsTerminal, Write};
+    let stderr = std::io::stderr();
+    if outcome.success() || report.quiet || !stderr.is_terminal() {
+        return;
+    }
+    // The job's last line may have no end. Whoever closed stderr does not want to know.
+    let _ = writeln!(stderr.lock(), "stockade: the job failed: {}", outcome.reason);
 }
 
 /// Signals that are the job's to handle. Not those of job control, by which the caller's shell
@@ -166,39 +231,4 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> crate::sys::Result<()> {
         }
     }
     Ok(())
-}
-
-/// clap's several lines as one, and its suggestion as the hint.
-fn misunderstood(e: &clap::Error) -> Error {
-    let text = |kind| match e.get(kind) {
-        Some(ContextValue::String(s)) => Some(s.clone()),
-        Some(ContextValue::Strings(list)) => list.first().cloned(),
-        _ => None,
-    };
-    let given = text(ContextKind::InvalidArg).unwrap_or_default();
-    let name = given.split_whitespace().next().unwrap_or_default();
-    let message = match e.kind() {
-        ErrorKind::UnknownArgument => format!("unknown option {}", quote(&given)),
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation
-            if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
-        {
-            let value = text(ContextKind::InvalidValue).unwrap_or_default();
-            let option = name.split('[').next().unwrap_or(name);
-            format!("the option {option} is true or false, and not {}", quote(&value))
-        }
-        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
-            format!("the option {name} needs a value")
-        }
-        ErrorKind::TooManyValues => format!("the option {name} takes no value"),
-        _ => {
-            let all = e.to_string();
-            let first = all.lines().next().unwrap_or("it makes no sense");
-            first.trim_start_matches("error: ").to_owned()
-        }
-    };
-    let hint = match text(ContextKind::SuggestedArg) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "stockade jail --help lists the options; put -- before the command".to_owned(),
-    };
-    Error::new(Kind::InvalidConfig, message).hint(hint)
 }

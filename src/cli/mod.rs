@@ -2,10 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
+mod doctor;
 mod jail;
 mod options;
+mod policy;
+mod profile;
+mod settings;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::plan::values::quote;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
 /// Exit status when stockade itself failed.
@@ -15,9 +22,15 @@ const USAGE: &str = "\
 Runs hostile code contained, and says what happened.
 
 Usage: stockade jail [OPTIONS] [--] COMMAND [ARG...]
+       stockade audit show|stats [OPTIONS] FILE
+       stockade doctor [--json]
+       stockade policy check FILE | schema
        stockade --version | --help
 
   jail    run a command in a jail (stockade jail --help)
+  audit   read an audit log (stockade audit --help)
+  doctor  say what this host can enforce, and what mends the rest
+  policy  look at a file of options for --profile (stockade policy --help)
 ";
 
 /// Runs the command line and returns the exit status.
@@ -27,6 +40,9 @@ pub fn main(args: Vec<OsString>) -> u8 {
     args.next();
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("jail") => jail::main(args.collect(), began),
+        Some("audit") => audit::main(args.collect()),
+        Some("doctor") => doctor::main(&args.collect::<Vec<_>>()),
+        Some("policy") => policy::main(args.collect()),
         Some("--version" | "-V") => {
             print_line(&format!("stockade {}\n", env!("CARGO_PKG_VERSION")));
             0
@@ -44,11 +60,14 @@ pub fn main(args: Vec<OsString>) -> u8 {
         }
         Some(other) => {
             let shown = crate::plan::values::quote(other);
-            let hint = crate::plan::values::nearest(other, ["jail", "--help", "--version"])
-                .map_or_else(
-                    || "stockade --help lists the commands".to_owned(),
-                    |near| format!("did you mean {near}?"),
-                );
+            let hint = crate::plan::values::nearest(
+                other,
+                ["jail", "audit", "doctor", "policy", "--help", "--version"],
+            )
+            .map_or_else(
+                || "stockade --help lists the commands".to_owned(),
+                |near| format!("did you mean {near}?"),
+            );
             eprint(
                 &Error::new(crate::Kind::InvalidConfig, format!("unknown command {shown}"))
                     .hint(hint),
@@ -73,4 +92,47 @@ fn eprint(error: &Error) {
 fn print_line(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// clap's several lines as one, and its suggestion as the hint.
+fn misunderstood(e: &clap::Error, command: &str) -> Error {
+    let text = |kind| match e.get(kind) {
+        Some(ContextValue::String(s)) => Some(s.clone()),
+        Some(ContextValue::Strings(list)) => list.first().cloned(),
+        _ => None,
+    };
+    let given = text(ContextKind::InvalidArg).unwrap_or_default();
+    let name = given.split_whitespace().next().unwrap_or_default();
+    let message = match e.kind() {
+        ErrorKind::UnknownArgument => format!("unknown option {}", quote(&given)),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation
+            if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
+        {
+            let value = text(ContextKind::InvalidValue).unwrap_or_default();
+            let option = name.split('[').next().unwrap_or(name);
+            format!("the option {option} is true or false, and not {}", quote(&value))
+        }
+        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
+            format!("the option {name} needs a value")
+        }
+        ErrorKind::TooManyValues => format!("the option {name} takes no value"),
+        _ => {
+            let all = e.to_string();
+            let first = all.lines().next().unwrap_or("it makes no sense");
+            first.trim_start_matches("error: ").to_owned()
+        }
+    };
+    let hint = match text(ContextKind::SuggestedArg) {
+        // Docker's, and far from what clap finds near.
+        _ if name == "--privileged" => {
+            "a jail never is: give what the job needs, such as --cap-add CAP or -v SRC:DST"
+                .to_owned()
+        }
+        Some(near) => format!("did you mean {near}?"),
+        None if command.ends_with("jail") => {
+            format!("{command} --help lists the options; put -- before the command")
+        }
+        None => format!("{command} --help lists the options"),
+    };
+    Error::new(Kind::InvalidConfig, message).hint(hint)
 }

@@ -3,25 +3,34 @@
 
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, Kind, Result};
+use super::profile;
+use super::settings::{Settings, invalid};
+use crate::error::Result;
 use crate::jail::Jail;
-use crate::plan::policy::{Network, Policy, SeccompChoice, Swap, Tmpfs, Volume};
-use crate::plan::rlimits::Rlimit;
-use crate::plan::values::duration::Zero;
-use crate::plan::values::misc::SecurityOpt;
-use crate::plan::values::mount::{Bind, Mount, Recursive};
-use crate::plan::values::size::{MemorySwap, PidsLimit};
-use crate::plan::values::{self, duration, misc, mount, quote, size, user};
+use crate::plan::profile::keys::{Form, KEYS};
+use crate::plan::values::{self, misc, quote};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 fn value(name: &'static str, metavar: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(metavar).help(help).allow_hyphen_values(true)
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    // Not SetTrue, and no default for a switch either: clap takes the time to parse each one.
+    Arg::new(name)
+        .long(name)
+        .num_args(0)
+        .default_missing_value("true")
+        .value_parser(clap::value_parser!(bool))
+        .help(help)
+}
+
+/// Whether a flag or switch was given, and not as `=false`.
+fn is_on(m: &ArgMatches, name: &str) -> bool {
+    m.get_one::<bool>(name).copied().unwrap_or(false)
 }
 
 /// A flag that Docker has too, and with it the forms `--rm=true` and `--rm=false`.
@@ -30,11 +39,9 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
         .long(name)
         .num_args(0..=1)
         .require_equals(true)
-        .default_value("false")
         .default_missing_value("true")
         .value_parser(clap::value_parser!(bool))
         .value_name("BOOL")
-        .hide_default_value(true)
         .hide_possible_values(true)
         .help(help)
 }
@@ -62,7 +69,7 @@ pub(super) fn command() -> Command {
                 .value_name("COMMAND")
                 .num_args(0..)
                 .trailing_var_arg(true)
-                .value_parser(clap::value_parser!(std::ffi::OsString))
+                .value_parser(clap::value_parser!(OsString))
                 .help("What to run, and its arguments"),
         )
         .after_help(
@@ -74,6 +81,11 @@ pub(super) fn command() -> Command {
 
 fn root_and_files() -> Vec<Arg> {
     vec![
+        value(
+            "profile",
+            "NAME|FILE[#POLICY]",
+            "Policy to begin with: python, node, shell, restricted, or a file",
+        ),
         value("rootfs", "DIR", "Unpacked root file system [default: the host view]"),
         switch("read-only", "Read-only root (the default)").overrides_with("writable"),
         flag("writable", "Writable root").overrides_with("read-only"),
@@ -85,7 +97,7 @@ fn root_and_files() -> Vec<Arg> {
         )
         .short('v'),
         many("mount", "type=bind|tmpfs,...", "The same in Docker's long form"),
-        flag("no-idmap", "Volumes and rootfs keep the owners they have on disk"),
+        switch("no-idmap", "Volumes and rootfs keep the owners they have on disk"),
         value("workdir", "DIR", "Working directory [default: /work]").short('w'),
     ]
 }
@@ -105,7 +117,7 @@ fn limits() -> Vec<Arg> {
         value("inodes", "N", "Files on that tmpfs"),
         many("ulimit", "NAME=SOFT[:HARD]", "Resource limit of each process"),
         value("shm-size", "SIZE", "/dev/shm, out of --disk"),
-        flag("allow-degraded", "Run without what this host cannot enforce, and say so"),
+        switch("allow-degraded", "Run without what this host cannot enforce, and say so"),
         value("cgroup-parent", "PATH", "Make the cgroup below this one"),
     ]
 }
@@ -116,11 +128,16 @@ fn identity() -> Vec<Arg> {
         many("group-add", "GROUP", "Supplementary group"),
         many("cap-add", "CAP", "Keep a capability"),
         many("cap-drop", "CAP", "Drop a capability (all are, unless added)"),
-        many("security-opt", "OPT", "no-new-privileges[:false], seccomp=FILE|unconfined"),
+        many(
+            "security-opt",
+            "OPT",
+            "no-new-privileges[:false], seccomp=FILE|unconfined, landlock=off",
+        ),
+        switch("no-trace-denied", "Do not count the system calls that seccomp denies"),
         value("userns", "auto|host", "User namespace [default: auto]"),
         value("network", "none|host", "Network [default: none]").alias("net"),
-        flag("time-ns", "New time namespace"),
-        flag("nested-userns", "The job may make namespaces of its own"),
+        switch("time-ns", "New time namespace"),
+        switch("nested-userns", "The job may make namespaces of its own"),
         value("hostname", "NAME", "Host name [default: stockade]").short('h'),
         many("env", "KEY=VALUE", "Environment variable").short('e'),
         many("env-file", "FILE", "Environment variables from a file"),
@@ -139,7 +156,9 @@ fn run() -> Vec<Arg> {
         value("id", "ID", "Name of the run [default: made up]").alias("name"),
         many("label", "KEY=VALUE", "Repeated in the outcome").short('l'),
         value("result", "FILE|FD", "Write the outcome there, as JSON"),
+        value("audit-log", "FILE|fd:N|syslog", "Append a line about this run"),
         flag("json", "Print the outcome on stdout, the job's output inside it"),
+        flag("quiet", "On a terminal, do not say at the end why a job failed").short('q'),
         flag("explain", "Print the plan and run nothing"),
         Arg::new("help").long("help").action(ArgAction::Help).help("Print this help"),
     ]
@@ -151,8 +170,12 @@ pub(super) struct Report {
     pub(super) result: Option<String>,
     pub(super) json: bool,
     pub(super) explain: bool,
+    pub(super) quiet: bool,
     pub(super) id: Option<String>,
-    pub(super) labels: Vec<(String, String)>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) audit: Option<String>,
+    /// What is to be run, which need not be UTF-8 to be told.
+    pub(super) command: Vec<OsString>,
 }
 
 fn text<'m>(m: &'m ArgMatches, name: &str) -> Option<&'m str> {
@@ -163,67 +186,94 @@ fn texts<'m>(m: &'m ArgMatches, name: &str) -> Vec<&'m str> {
     m.get_many::<String>(name).into_iter().flatten().map(String::as_str).collect()
 }
 
-fn invalid(message: String, hint: &str) -> Error {
-    Error::new(Kind::InvalidConfig, message).hint(hint)
+/// A switch, if it was typed.
+fn switched(m: &ArgMatches, name: &str) -> Option<bool> {
+    (m.value_source(name) == Some(ValueSource::CommandLine)).then(|| is_on(m, name))
 }
 
-/// Of two options that contradict each other clap keeps the last; the first one is the default.
-fn on_unless(m: &ArgMatches, on: &str, off: &str) -> bool {
-    match m.value_source(on) {
-        Some(ValueSource::CommandLine) => m.get_flag(on),
-        _ => !m.get_flag(off),
-    }
+/// Of two options that contradict each other clap keeps the last.
+fn on_unless(m: &ArgMatches, on: &str, off: &str) -> Option<bool> {
+    switched(m, on).or_else(|| switched(m, off).map(|off| !off))
 }
 
 /// The report part, which is wanted even if the rest makes no sense.
-pub(super) fn report(m: &ArgMatches) -> Result<Report> {
-    let labels =
-        texts(m, "label").into_iter().map(misc::label).collect::<values::Result<Vec<_>>>()?;
-    Ok(Report {
+pub(super) fn report(m: &ArgMatches) -> Report {
+    Report {
         result: text(m, "result").map(str::to_owned),
-        json: m.get_flag("json"),
-        explain: m.get_flag("explain"),
+        json: is_on(m, "json"),
+        explain: is_on(m, "explain"),
+        quiet: is_on(m, "quiet"),
         id: text(m, "id").map(str::to_owned),
-        labels,
-    })
+        // A label that makes no sense is an error of `jail`.
+        labels: texts(m, "label").into_iter().flat_map(misc::label).collect(),
+        audit: text(m, "audit-log").map(str::to_owned),
+        command: m.get_many("command").into_iter().flatten().cloned().collect(),
+    }
 }
 
-/// The jail.
+/// What was understood of a command line up to its first mistake.
+pub(super) fn report_so_far(words: &[OsString]) -> Report {
+    let matches = command().ignore_errors(true).try_get_matches_from(words);
+    matches.map_or_else(|_| Report::default(), |m| report(&m))
+}
+
+/// The jail: what the policy of `--profile` says, and over it what was typed.
 pub(super) fn jail(m: &ArgMatches) -> Result<Jail> {
-    let mut p = Policy { command: words(m)?, ..Policy::default() };
-    apply_limits(m, &mut p)?;
-    apply_files(m, &mut p)?;
-    apply_identity(m, &mut p)?;
-    p.init = on_unless(m, "init", "no-init");
-    p.tty = m.get_flag("tty");
-    p.allow_degraded = m.get_flag("allow-degraded");
-    p.id = text(m, "id").map(str::to_owned);
-    if let Some(signal) = text(m, "stop-signal") {
-        p.stop_signal = Some(misc::signal(signal)?);
+    let typed = words(m)?;
+    let mut settings = Settings::default();
+    let mut command = typed;
+    if let Some(spec) = text(m, "profile") {
+        let loaded = profile::load(spec)?;
+        loaded.apply(&mut settings)?;
+        command = loaded.command(command, &mut settings)?;
+        settings = settings.then_typed();
     }
-    if let Some(time) = text(m, "stop-timeout") {
-        if p.stop_signal.is_none() {
-            return Err(invalid(
-                "--stop-timeout without --stop-signal".to_owned(),
-                "at a time limit SIGKILL is sent at once unless a stop signal is given",
-            ));
-        }
-        p.stop_timeout = duration::duration("stop timeout", time, Zero::Allowed)?;
-    }
-    let mut jail = Jail::from_policy(p);
-    if let Some(user) = text(m, "user") {
-        jail = jail.user_named(user)?;
-    }
-    jail = jail.groups_named(user::group_add(&texts(m, "group-add"))?);
-    for (key, value) in report(m)?.labels {
+    apply(m, &mut settings)?;
+    settings.policy.command = command;
+    let mut jail = settings.jail()?;
+    for (key, value) in
+        texts(m, "label").into_iter().map(misc::label).collect::<values::Result<Vec<_>>>()?
+    {
         jail = jail.label(key, value);
     }
     Ok(jail)
 }
 
+/// Sets what was typed. Keys of a policy are options too, so their table says which there are.
+fn apply(m: &ArgMatches, settings: &mut Settings) -> Result<()> {
+    for key in KEYS.iter().filter(|k| k.option) {
+        let name = key.name;
+        match (key.form, name) {
+            (_, "read-only") => {
+                if let Some(on) = on_unless(m, "read-only", "writable") {
+                    settings.policy.read_only = on;
+                }
+            }
+            (_, "init") => {
+                if let Some(on) = on_unless(m, "init", "no-init") {
+                    settings.policy.init = on;
+                }
+            }
+            (Form::Switch, _) => {
+                if let Some(on) = switched(m, name) {
+                    settings.set(name, if on { "true" } else { "false" })?;
+                }
+            }
+            _ => {
+                for value in texts(m, name) {
+                    settings.set(name, value)?;
+                }
+            }
+        }
+    }
+    settings.policy.tty = is_on(m, "tty");
+    settings.policy.id = text(m, "id").map(str::to_owned);
+    Ok(())
+}
+
 fn words(m: &ArgMatches) -> Result<Vec<String>> {
     let words: Vec<String> = m
-        .get_many::<std::ffi::OsString>("command")
+        .get_many::<OsString>("command")
         .into_iter()
         .flatten()
         .map(|w| {
@@ -243,179 +293,4 @@ fn words(m: &ArgMatches) -> Result<Vec<String>> {
         ));
     }
     Ok(words)
-}
-
-/// A limit for which 0 means, as in Docker, that there is none.
-fn unless_zero(n: u64) -> Option<u64> {
-    (n != 0).then_some(n)
-}
-
-fn apply_limits(m: &ArgMatches, p: &mut Policy) -> Result<()> {
-    if let Some(v) = text(m, "memory") {
-        p.memory = unless_zero(size::bytes("memory limit", v)?);
-    }
-    if let Some(v) = text(m, "memory-swap") {
-        p.swap = match size::memory_swap(v)? {
-            MemorySwap::Unlimited => Swap::Unlimited,
-            MemorySwap::Bytes(n) => Swap::Total(n),
-        };
-    }
-    if let Some(v) = text(m, "cpus") {
-        p.cpu_quota_us = Some(duration::cpus(v)?);
-    }
-    if let Some(v) = text(m, "cpu-shares") {
-        p.cpu_shares = Some(duration::cpu_shares(v)?);
-    }
-    if let Some(v) = text(m, "cpuset-cpus") {
-        p.cpuset = Some(duration::cpuset("CPU list", v)?.to_string());
-    }
-    if let Some(v) = text(m, "pids-limit") {
-        p.pids = match size::pids_limit(v)? {
-            PidsLimit::Unlimited => None,
-            PidsLimit::Max(n) => Some(u64::from(n)),
-        };
-    }
-    if let Some(v) = text(m, "timeout") {
-        p.timeout = Some(duration::duration("timeout", v, Zero::Refused)?);
-    }
-    if let Some(v) = text(m, "cpu-time") {
-        p.cpu_time = Some(duration::duration("CPU time limit", v, Zero::Refused)?);
-    }
-    if let Some(v) = text(m, "output-limit") {
-        p.output_limit = unless_zero(size::bytes("output limit", v)?);
-    }
-    if let Some(v) = text(m, "disk") {
-        p.disk = size::bytes("disk limit", v)?;
-        if p.disk < 1 << 20 {
-            return Err(invalid(
-                format!("a disk limit of {} is too little for the jail's own files", quote(v)),
-                "give at least 1m",
-            ));
-        }
-    }
-    if let Some(v) = text(m, "inodes") {
-        let n = v.parse().ok().filter(|n: &u64| *n >= 64);
-        p.inodes = Some(n.ok_or_else(|| {
-            invalid(
-                format!("invalid number of inodes {}", quote(v)),
-                "give a number of at least 64: the jail's own files count",
-            )
-        })?);
-    }
-    for v in texts(m, "ulimit") {
-        let u = size::ulimit(v)?;
-        p.ulimits.push(Rlimit { resource: u.resource.number(), soft: u.soft, hard: u.hard });
-    }
-    if let Some(v) = text(m, "shm-size") {
-        let bytes = size::bytes("size of /dev/shm", v)?;
-        if bytes == 0 {
-            return Err(invalid("a /dev/shm of 0 bytes".to_owned(), "give a size, such as 64m"));
-        }
-        p.shm_size = Some(bytes);
-    }
-    p.cgroup_parent = text(m, "cgroup-parent").map(str::to_owned);
-    Ok(())
-}
-
-fn apply_files(m: &ArgMatches, p: &mut Policy) -> Result<()> {
-    p.rootfs = text(m, "rootfs").map(PathBuf::from);
-    p.read_only = on_unless(m, "read-only", "writable");
-    p.no_idmap = m.get_flag("no-idmap");
-    p.workdir = text(m, "workdir").map(str::to_owned);
-    for v in texts(m, "tmpfs") {
-        p.tmpfs.push(tmpfs(mount::tmpfs(v)?)?);
-    }
-    for v in texts(m, "volume") {
-        p.volumes.push(volume(mount::volume(v)?)?);
-    }
-    for v in texts(m, "mount") {
-        match mount::mount(v)? {
-            Mount::Bind(bind) => p.volumes.push(volume(bind)?),
-            Mount::Tmpfs(t) => p.tmpfs.push(tmpfs(t)?),
-        }
-    }
-    Ok(())
-}
-
-fn tmpfs(t: mount::Tmpfs) -> Result<Tmpfs> {
-    if t.uid.is_some() || t.gid.is_some() {
-        return Err(invalid(
-            format!("uid= and gid= of the tmpfs {} are not supported", quote(&t.dest)),
-            "give it a mode, such as mode=1777: then everybody may write to it",
-        ));
-    }
-    Ok(Tmpfs {
-        target: t.dest.into(),
-        size: t.size,
-        inodes: t.inodes,
-        mode: t.mode.unwrap_or(0o1777),
-        exec: t.exec.unwrap_or(false),
-        read_only: t.read_only,
-    })
-}
-
-fn volume(b: Bind) -> Result<Volume> {
-    if b.recursive != Recursive::Enabled {
-        return Err(invalid(
-            format!("the volume {} asks for another recursion than the usual one", quote(&b.dest)),
-            "leave bind-recursive out: submounts are given too, and read-only with the volume",
-        ));
-    }
-    Ok(Volume {
-        source: b.source.into(),
-        target: b.dest.into(),
-        read_only: b.read_only,
-        idmap: b.idmap,
-    })
-}
-
-fn apply_identity(m: &ArgMatches, p: &mut Policy) -> Result<()> {
-    p.cap_add = texts(m, "cap-add").into_iter().map(str::to_owned).collect();
-    p.cap_drop = texts(m, "cap-drop").into_iter().map(str::to_owned).collect();
-    for v in texts(m, "security-opt") {
-        match misc::security_opt(v)? {
-            SecurityOpt::NoNewPrivileges(on) => p.no_new_privs = on,
-            SecurityOpt::SeccompUnconfined => p.seccomp = SeccompChoice::Unconfined,
-            SecurityOpt::SeccompBuiltin => p.seccomp = SeccompChoice::Default,
-            SecurityOpt::SeccompFile(file) => {
-                let json = crate::host::probe::read_bounded(Path::new(&file)).map_err(|e| {
-                    Error::os(format!("read the seccomp profile {}", quote(&file)), e)
-                })?;
-                p.seccomp = SeccompChoice::Profile(file, json);
-            }
-        }
-    }
-    if let Some(v) = text(m, "userns") {
-        p.userns = match v {
-            "auto" => true,
-            "host" => false,
-            _ => return Err(one_of("user namespace", v, "auto or host")),
-        };
-    }
-    if let Some(v) = text(m, "network") {
-        p.network = match v {
-            "none" => Network::None,
-            "host" => Network::Host,
-            _ => return Err(one_of("network", v, "none or host")),
-        };
-    }
-    p.time_ns = m.get_flag("time-ns");
-    p.nested_userns = m.get_flag("nested-userns");
-    p.hostname = text(m, "hostname").map(str::to_owned);
-    for file in texts(m, "env-file") {
-        let data = crate::host::probe::read_bounded(Path::new(file))
-            .map_err(|e| Error::os(format!("read the environment file {}", quote(file)), e))?;
-        for (key, value) in misc::env_file(&data)? {
-            p.env.push(format!("{key}={value}"));
-        }
-    }
-    for v in texts(m, "env") {
-        let (key, value) = misc::env(v)?;
-        p.env.push(format!("{key}={value}"));
-    }
-    Ok(())
-}
-
-fn one_of(what: &str, value: &str, choices: &str) -> Error {
-    invalid(format!("invalid {what} {}", quote(value)), &format!("give {choices}"))
 }

@@ -4,30 +4,24 @@
 
 #![forbid(unsafe_code)]
 
+use crate::child::landlock::ArmedLandlock;
 use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Place, Tree};
-use crate::child::{Armed, ArmedPrivs};
+use crate::child::sources::{Inbox, Source};
+use crate::child::{Armed, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
-use crate::host::idmap::MountNamespaces;
-use crate::plan::ids::{self, IdMap};
+use crate::host::sources::{self, Pending};
+use crate::plan::ids;
 use crate::plan::values::quote;
-use crate::plan::{
-    Attrs, BindIds, Expect, MountStep, Plan, RootSource, SeccompWhen, UserNamespace,
-};
-use crate::sys::mount::{self, attr};
+use crate::plan::{Attrs, BindIds, Expect, MountStep, Plan, RootSource, SeccompWhen, rlimits};
+use crate::sys::io;
+use crate::sys::landlock::Handled;
+use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
-use crate::sys::{fs, io};
+use std::cell::Cell;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
-
-/// What only the parent keeps of arming.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    /// Detached mounts whose ids are mapped by the jail's own user namespace, once that is
-    /// there: shared with the child, which attaches them.
-    pub(crate) map_by_jail: Vec<(OwnedFd, String)>,
-}
 
 /// Builds a C string; a NUL inside is an error that names what it is in.
 fn c(what: &str, bytes: &[u8]) -> Result<CString> {
@@ -39,7 +33,7 @@ fn c(what: &str, bytes: &[u8]) -> Result<CString> {
     })
 }
 
-fn c_path(path: &Path) -> Result<CString> {
+pub(crate) fn c_path(path: &Path) -> Result<CString> {
     c("path", path.as_os_str().as_bytes())
 }
 
@@ -83,20 +77,19 @@ fn options(list: &[(String, Option<String>)]) -> Result<Options> {
         .collect()
 }
 
-/// Arms the file system part.
-pub(crate) fn root(plan: &Plan, privileged: bool, kept: &mut Kept) -> Result<ArmedRoot> {
-    let mut opener = Opener {
-        privileged,
-        user: plan.namespaces.user.as_ref(),
-        namespaces: MountNamespaces::default(),
-        kept,
-    };
+/// Arms the file system part. With `privileged` the sources are left to be sent.
+pub(crate) fn root(plan: &Plan, privileged: bool) -> Result<(ArmedRoot, Vec<Pending<'_>>)> {
+    let mut pending = Vec::with_capacity(if privileged { 32 } else { 0 });
     let root = match &plan.root.source {
         RootSource::Pool => None,
-        RootSource::Directory(dir) => {
+        RootSource::Directory(dir) if privileged => {
             let ids = if plan.root.idmap { BindIds::Same } else { BindIds::Plain };
-            let (tree, is_dir) = opener
-                .open(dir, ids, Expect::FileOrDirectory)
+            let expect = Expect::FileOrDirectory;
+            pending.push(Pending { path: dir, ids, expect, optional: false, root: true });
+            Some(Tree::Sent(0))
+        }
+        RootSource::Directory(dir) => {
+            let (tree, is_dir) = sources::look(dir, Expect::FileOrDirectory, false)
                 .map_err(|e| e.context("the rootfs"))?;
             if !is_dir {
                 return Err(Error::new(
@@ -109,8 +102,11 @@ pub(crate) fn root(plan: &Plan, privileged: bool, kept: &mut Kept) -> Result<Arm
     };
     let mut steps = Vec::with_capacity(plan.steps.len());
     let mut present = Vec::with_capacity(plan.steps.len());
+    let mut step_rights = Vec::with_capacity(plan.steps.len());
     for (index, step) in plan.steps.iter().enumerate() {
-        if let Some(armed) = self::step(step, index, &mut opener)? {
+        let sent = privileged.then_some(&mut pending);
+        if let Some(armed) = self::step(step, index, sent)? {
+            step_rights.push(rights(plan, index));
             steps.push(armed);
             present.push(index);
         }
@@ -122,144 +118,31 @@ pub(crate) fn root(plan: &Plan, privileged: bool, kept: &mut Kept) -> Result<Arm
     if let Some(n) = plan.pool.inodes {
         pool.push(("nr_inodes".to_owned(), Some(n.to_string())));
     }
-    Ok(ArmedRoot {
+    let armed = ArmedRoot {
         pool: options(&pool)?,
         root,
         read_only: plan.root.read_only,
         steps,
+        inbox: Inbox::new(vec![Cell::new(Source::Awaited); pending.len()]),
         foreign_modes: plan.namespaces.user.as_ref().is_some_and(|u| !ids::is_outside(&u.uids, 0)),
         present,
-    })
+        rights: plan.landlock.as_ref().map_or(0, |l| l.root),
+        step_rights,
+    };
+    Ok((armed, pending))
 }
 
-/// Opens sources on the host.
-struct Opener<'a> {
-    privileged: bool,
-    user: Option<&'a UserNamespace>,
-    namespaces: MountNamespaces,
-    kept: &'a mut Kept,
+/// What Landlock allows on the mount of a step.
+fn rights(plan: &Plan, index: usize) -> u64 {
+    let rules = plan.landlock.as_ref().map_or(&[][..], |l| &l.rules);
+    rules.iter().find(|(i, _)| *i == index).map_or(0, |(_, rights)| *rights)
 }
 
-impl Opener<'_> {
-    /// The mount of a host path, and whether it is a directory.
-    fn open(&mut self, path: &Path, ids: BindIds, expect: Expect) -> Result<(Tree, bool)> {
-        let shown = quote(&path.to_string_lossy());
-        let path_c = c_path(path)?;
-        let fd = fs::open_at(fs::cwd(), &path_c, libc::O_PATH, 0)
-            .map_err(|e| Error::os(format!("open {shown}"), e))?;
-        let seen = fs::stat(fd.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?;
-        let is_dir = seen.is(libc::S_IFDIR);
-        match expect {
-            Expect::FileOrDirectory if !is_dir && !seen.is(libc::S_IFREG) => {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("{shown} is neither a directory nor a regular file"),
-                )
-                .hint("devices, sockets and FIFOs of the host are not given to a jail"));
-            }
-            Expect::CharDevice(major, minor)
-                if !seen.is(libc::S_IFCHR) || seen.rdev != libc::makedev(major, minor) =>
-            {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("{shown} is not the character device {major}:{minor}"),
-                ));
-            }
-            Expect::FileOrDirectory => refuse_kernel_files(&fd, &shown)?,
-            _ => {}
-        }
-        // From here on by descriptor. Only with CAP_SYS_ADMIN over the host's mounts can they be
-        // copied here; an ordinary user's child copies its own and compares.
-        if !self.privileged {
-            return Ok((Tree::Path { path: path_c, dev: seen.dev, ino: seen.ino }, is_dir));
-        }
-        let tree = mount::clone_tree(fd.as_fd(), c"", true)
-            .map_err(|e| Error::os(format!("copy the mount of {shown}"), e))?;
-        self.map_ids(&tree, ids, &seen, &shown)?;
-        Ok((Tree::Detached(tree), is_dir))
-    }
-
-    fn map_ids(
-        &mut self,
-        tree: &OwnedFd,
-        ids: BindIds,
-        seen: &fs::Stat,
-        shown: &str,
-    ) -> Result<()> {
-        let Some(user) = self.user else { return Ok(()) };
-        match ids {
-            BindIds::Plain => Ok(()),
-            BindIds::Same => {
-                let again = io::duplicate(tree.as_fd())
-                    .map_err(|e| Error::os("duplicate a descriptor", e))?;
-                self.kept.map_by_jail.push((again, shown.to_owned()));
-                Ok(())
-            }
-            BindIds::OwnerIs(uid, gid) => {
-                let one = |on_disk: u32, maps: &[IdMap], inside: u32| {
-                    ids::outside(maps, inside).map(|outside| IdMap {
-                        inside: on_disk,
-                        outside,
-                        count: 1,
-                    })
-                };
-                let (Some(uids), Some(gids)) =
-                    (one(seen.uid, &user.uids, uid), one(seen.gid, &user.gids, gid))
-                else {
-                    return Err(Error::new(
-                        Kind::InvalidConfig,
-                        format!("{uid}:{gid} is not mapped in the jail"),
-                    ));
-                };
-                let namespace = self.namespaces.get(uids, gids)?;
-                mount::set_attr(tree.as_fd(), attr::IDMAP, 0, true, Some(namespace))
-                    .map_err(|e| cannot_map(shown, e))
-            }
-        }
-    }
-}
-
-/// File systems that are about the host and not files of it: a jail that saw the host's /proc could
-/// mount one of its own in a nested user namespace, and look at the host's processes.
-const KERNEL_FILE_SYSTEMS: &[(i64, &str)] = &[
-    (0x9fa0, "proc"),
-    (0x6265_6572, "sysfs"),
-    (0x1cd1, "devpts"),
-    (0x6367_7270, "cgroup2"),
-    (0x0027_e0eb, "cgroup"),
-    (0x6462_6720, "debugfs"),
-    (0x7472_6163, "tracefs"),
-    (0x7363_6673, "securityfs"),
-    (0xcafe_4a11, "bpf"),
-    (0x6e73_6673, "nsfs"),
-];
-
-fn refuse_kernel_files(fd: &OwnedFd, shown: &str) -> Result<()> {
-    let magic = fs::statfs(fd.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?.magic;
-    match KERNEL_FILE_SYSTEMS.iter().find(|(m, _)| *m == magic) {
-        None => Ok(()),
-        Some((_, name)) => Err(Error::new(
-            Kind::Refused,
-            format!("{shown} is on the host's {name}, which is not given to a jail"),
-        )
-        .hint("a jail has a /proc of its own; copy what it needs into a file")),
-    }
-}
-
-/// The kernel or the file system has no id-mapped mounts.
-pub(crate) fn cannot_map(shown: &str, e: crate::sys::Errno) -> Error {
-    let error = Error::os(format!("map the ids of {shown}"), e);
-    if [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::EPERM].contains(&e.0) {
-        return error.with_kind(Kind::Unsupported).hint(
-            "its file system may not support id-mapped mounts (Linux 5.12, tmpfs 6.3, overlayfs \
-             5.19): with --no-idmap, or noidmap for one volume, files keep their owners and the \
-             job has what everybody has",
-        );
-    }
-    error
-}
-
-fn step(step: &MountStep, index: usize, opener: &mut Opener<'_>) -> Result<Option<ArmedStep>> {
+fn step<'p>(
+    step: &'p MountStep,
+    index: usize,
+    pending: Option<&mut Vec<Pending<'p>>>,
+) -> Result<Option<ArmedStep>> {
     Ok(Some(match step {
         MountStep::Filesystem { fstype, options: list, target, attrs } => ArmedStep::Filesystem {
             fstype: c("file system", fstype.as_bytes())?,
@@ -271,7 +154,16 @@ fn step(step: &MountStep, index: usize, opener: &mut Opener<'_>) -> Result<Optio
             strict: matches!(fstype.as_str(), "proc" | "sysfs"),
         },
         MountStep::Bind { source, target, attrs, ids, expect, optional } => {
-            match opener.open(source, *ids, *expect) {
+            let found = match pending {
+                Some(pending) => {
+                    let (ids, expect, optional) = (*ids, *expect, *optional);
+                    pending.push(Pending { path: source, ids, expect, optional, root: false });
+                    // Whether it is a directory comes along with it.
+                    Ok((Tree::Sent(pending.len() - 1), false))
+                }
+                None => sources::look(source, *expect, *optional),
+            };
+            match found {
                 Ok((tree, directory)) => ArmedStep::Bind {
                     tree,
                     target: place(target)?,
@@ -328,8 +220,6 @@ fn candidates(plan: &Plan) -> Result<Vec<CString>> {
 /// What the launch adds to the plan.
 pub(crate) struct Wiring {
     pub(crate) socket: OwnedFd,
-    /// The other end, of which the child has a copy.
-    pub(crate) supervisors_end: RawFd,
     pub(crate) stdio: [RawFd; 3],
     pub(crate) unshare_cgroup: bool,
     /// Limits that stand in for what the cgroup lacks.
@@ -357,9 +247,13 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
     } else {
         None
     };
+    let mut kept = wiring.stdio.to_vec();
+    kept.push(wiring.socket.as_raw_fd());
+    kept.extend(stub.as_ref().map(AsRawFd::as_raw_fd));
+    kept.sort_unstable();
     Ok(Armed {
         socket: wiring.socket,
-        supervisors_end: wiring.supervisors_end,
+        kept,
         cpus: crate::sys::sched::allowed().ok(),
         unshare_cgroup: wiring.unshare_cgroup,
         setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
@@ -376,13 +270,17 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
                 // A second more for the hard one of CPU time: there the kernel sends SIGKILL, and
                 // at the soft one SIGXCPU, which says why.
                 Some((resource, value)) => {
-                    let more = u64::from(*resource == libc::RLIMIT_CPU);
+                    let more = u64::from(*resource == rlimits::CPU);
                     (r.resource, r.soft.min(*value), r.hard.min(*value + more))
                 }
                 None => (r.resource, r.soft, r.hard),
             })
             .collect(),
         umask: p.umask,
+        landlock: plan.landlock.as_ref().map(|l| ArmedLandlock {
+            handled: Handled { fs: l.fs, net: l.net, scoped: l.scoped },
+            flags: l.flags,
+        }),
         privs: ArmedPrivs {
             uid: p.uid,
             gid: p.gid,
@@ -393,7 +291,14 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
             filter: p.seccomp.filter.clone(),
             filter_flags: p.seccomp.flags,
             filter_early: p.seccomp.when == SeccompWhen::BeforeDroppingCaps,
+            telling: p
+                .seccomp
+                .telling
+                .as_ref()
+                .map(|t| TellingFilter { first: t.first.clone(), second: t.second.clone() }),
+            must_tell: p.seccomp.execs > 0,
         },
+        one_exec: p.seccomp.execs > 0,
         init: p.init,
         candidates: candidates(plan)?,
         stub,

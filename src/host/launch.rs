@@ -7,14 +7,14 @@
 #![forbid(unsafe_code)]
 
 use crate::child;
-use crate::error::{Error, Kind, Result};
-use crate::host::arm::{self, Kept, Wiring};
+use crate::error::{Error, Kind, Result, Stage};
+use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::{Cgroup, Found};
-use crate::host::{exe, idmap};
+use crate::host::{exe, idmap, sources};
 use crate::plan::facts::Facts;
+use crate::plan::seccomp::notify::{Answer, answer, execve};
 use crate::plan::values::quote;
-use crate::plan::{MountStep, Plan, RootSource};
-use crate::sys::mount::{self, attr};
+use crate::plan::{MountStep, Plan, RootSource, Seccomp, rlimits};
 use crate::sys::process;
 use crate::sys::{self, io, signal};
 use crate::wire::{Exit, Fail, Message, SIZE, Step};
@@ -36,6 +36,8 @@ pub(crate) struct Launched {
     pub(crate) socket: OwnedFd,
     pub(crate) cgroup: Cgroup,
     reaped: bool,
+    /// Whether the command is executed through the stub.
+    pub(crate) through_stub: bool,
     /// For messages: which program places were tried, which step is which.
     candidates: usize,
     present: Vec<usize>,
@@ -48,6 +50,8 @@ pub(crate) enum Event {
     Pool(OwnedFd),
     /// The master of the job's terminal.
     Console(OwnedFd),
+    /// The listener of the job's filter.
+    Listener(OwnedFd),
     /// The command runs.
     Started,
     /// The init reaped the job.
@@ -78,20 +82,30 @@ fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
     flags
 }
 
+/// Rights that the caller has not, and stockade would use for it.
+///
+/// # Errors
+/// There are some.
+pub(crate) fn refuse_set_uid() -> Result<()> {
+    if !process::started_set_uid() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, "stockade was started set-uid or with file capabilities")
+        .hint("it is not made for that (CVE-2016-8659); run it as root or as an ordinary user"))
+}
+
 /// Arms and clones.
 ///
 /// # Errors
 /// Everything that [`arm`] and [`Cgroup::create`] find, and a refused clone.
 pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launched> {
-    if process::started_set_uid() {
-        return Err(Error::new(
-            Kind::Refused,
-            "stockade was started set-uid or with file capabilities",
-        )
-        .hint("it is not made for that (CVE-2016-8659); run it as root or as an ordinary user"));
-    }
-    let mut kept = Kept::default();
-    let rootfs = arm::root(plan, facts.privileged, &mut kept)?;
+    refuse_set_uid()?;
+    // The child blanks them: anyone in the jail can read its /proc/1/cmdline.
+    process::find_arguments().map_err(|e| {
+        Error::os("find this process's arguments in /proc/self/stat", e)
+            .hint("/proc has to be mounted")
+    })?;
+    let (rootfs, pending) = arm::root(plan, facts.privileged)?;
     let present = rootfs.present.clone();
     // Root's cgroups on v1 are made while the child mounts; all others before, since the clone
     // needs them or what they lack is made up for in the child.
@@ -107,7 +121,6 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
     let (ours, theirs) = pair.map_err(|e| Error::os("make a socket pair", e))?;
     let wiring = Wiring {
         socket: theirs,
-        supervisors_end: ours.as_raw_fd(),
         stdio: [stdio.stdin.as_raw_fd(), stdio.stdout.as_raw_fd(), stdio.stderr.as_raw_fd()],
         unshare_cgroup: joins_late,
         rlimits: if late { Vec::new() } else { instead_of_cgroup(plan, &cgroup) },
@@ -122,31 +135,32 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         socket: ours,
         cgroup,
         reaped: false,
+        through_stub: armed.stub.is_some(),
         candidates: armed.candidates.len(),
         present,
     };
     // It works on the mounts while we make the cgroups. For speed only; see there.
-    let _ = sys::sched::send_elsewhere(pid);
-    // The child has its own copies; ours of the mounts, the socket's other end and the cgroup's
-    // files go here, so that the end of file means that the child is gone.
-    let Kept { map_by_jail } = kept;
-    drop(armed);
+    let sent = sys::sched::send_elsewhere(pid).is_some();
     if let Some(user) = &plan.namespaces.user {
-        idmap::write_maps(pid, user)?;
-        if !map_by_jail.is_empty() {
-            let namespace = idmap::user_namespace(pid)?;
-            for (tree, shown) in &map_by_jail {
-                mount::set_attr(tree.as_fd(), attr::IDMAP, 0, true, Some(namespace.as_fd()))
-                    .map_err(|e| arm::cannot_map(shown, e))?;
-            }
-        }
+        idmap::write_maps(pid, user).map_err(|e| e.during(Stage::Ids))?;
     }
     launched.tell(plan, Message::Go, None)?;
+    // While the child makes the root. Before anything else is sent: it reads these first.
+    sources::send(&pending, plan.namespaces.user.as_ref(), pid, launched.socket.as_fd())
+        .map_err(|e| launched.last_words().map_or(e, |fail| launched.explain(plan, fail)))?;
+    // The child has its own copies; ours of the mounts, the socket's other end and the cgroup's
+    // files go here, so that the end of file means that the child is gone.
+    drop(armed);
     if let Some(found) = found {
         launched.cgroup = Cgroup::create(&plan.id, &plan.resources, found)?;
     }
     for tasks in launched.cgroup.tasks()? {
         launched.tell(plan, Message::Join, Some(tasks.as_fd()))?;
+    }
+    if sent && !launched.has_spoken() {
+        // By now it has long made the pool and sent it, if it runs at all. Before Proceed, after
+        // which the child says once more where the job may run: it may overtake us here.
+        sys::sched::bring_back(pid);
     }
     launched.tell(plan, Message::Proceed, None)?;
     Ok(launched)
@@ -159,9 +173,9 @@ fn instead_of_cgroup(plan: &Plan, cgroup: &Cgroup) -> Vec<(u32, u64)> {
     let cpu = plan.supervision.cpu.map(|d| d.as_secs() + u64::from(d.subsec_nanos() > 0));
     [
         // Not RLIMIT_AS: V8 and the JVM reserve far more than they use.
-        (libc::RLIMIT_DATA, "memory", r.memory),
-        (libc::RLIMIT_NPROC, "pids", r.pids.filter(|_| plan.namespaces.user.is_some())),
-        (libc::RLIMIT_CPU, "cpuacct", cpu),
+        (rlimits::DATA, "memory", r.memory),
+        (rlimits::NPROC, "pids", r.pids.filter(|_| plan.namespaces.user.is_some())),
+        (rlimits::CPU, "cpuacct", cpu),
     ]
     .into_iter()
     .filter(|(_, controller, _)| cgroup.lacks(controller))
@@ -202,6 +216,14 @@ impl Launched {
         })
     }
 
+    /// Whether something of the child's waits to be read.
+    fn has_spoken(&self) -> bool {
+        let mut fds = [io::PollFd::new(self.socket.as_raw_fd(), libc::POLLIN)];
+        let ready = io::poll(&mut fds, Some(0));
+        let [socket] = fds;
+        ready.is_err() || socket.revents() != 0
+    }
+
     fn last_words(&self) -> Option<Fail> {
         while let Ok(Some(event)) = self.next_event() {
             match event {
@@ -238,6 +260,7 @@ impl Launched {
         Ok(Some(match (buf.get(..n).and_then(Message::from_bytes), fd) {
             (Some(Message::Pool), Some(fd)) => Event::Pool(fd),
             (Some(Message::Console), Some(fd)) => Event::Console(fd),
+            (Some(Message::Listener), Some(fd)) => Event::Listener(fd),
             (Some(Message::Started), None) => Event::Started,
             (Some(Message::Exited(exit)), None) => Event::Exited(exit),
             (Some(Message::Failed(fail)), None) => Event::Failed(fail),
@@ -248,6 +271,11 @@ impl Launched {
     /// Sends a signal to PID 1 of the jail.
     pub(crate) fn signal(&self, number: i32) -> sys::Result<()> {
         process::pidfd_send_signal(self.pidfd.as_fd(), number)
+    }
+
+    /// PID 1 of the jail, as the host knows it.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
     }
 
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
@@ -310,6 +338,12 @@ fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: usize) -> Err
                 |s| format!("{} (step {} of {of})", describe(s), at + 1),
             )
         }
+        // 0 is the ruleset itself, and the root; the others are the steps, one further on.
+        Step::Landlock if index > 0 => {
+            let at = present.get(index - 1).copied().unwrap_or(index - 1);
+            let target = plan.steps.get(at).map(|s| quote(&s.target().to_string_lossy()));
+            format!("let the job write to {} (Landlock)", target.unwrap_or_default())
+        }
         Step::Rlimit => p.rlimits.get(index).map_or_else(
             || "set a resource limit".to_owned(),
             |r| {
@@ -354,6 +388,7 @@ fn sentence(step: Step) -> &'static str {
         Step::SpawnInit => "start the init",
         Step::Stdio => "set up standard input and output",
         Step::Terminal => "set up the terminal",
+        Step::Landlock => "restrict the job by Landlock",
         Step::Capabilities => "set the capabilities",
         Step::NoNewPrivs => "set no_new_privs",
         Step::CloseFds => "close the caller's descriptors",
@@ -379,8 +414,21 @@ fn describe(step: &MountStep) -> String {
     }
 }
 
+/// Whether the filter answers execve with this error number, whatever is executed.
+fn denied_by_filter(seccomp: &Seccomp, errno: i32) -> bool {
+    seccomp.execs == 0 && answer(&seccomp.filter, &execve()) == Answer::Errno(errno)
+}
+
 fn explain_exec(plan: &Plan, fail: Fail, candidates: usize) -> Error {
     let command = quote(plan.process.argv.first().map_or("", String::as_str));
+    if denied_by_filter(&plan.process.seccomp, fail.errno) {
+        return Error::step(Step::Exec, format!("execute {command}"), fail.errno)
+            .with_kind(Kind::CommandNotExecutable)
+            .hint(format!(
+                "the seccomp filter {} denies execve, so nothing can be run under it",
+                quote(&plan.process.seccomp.name)
+            ));
+    }
     match fail.errno {
         libc::ENOENT | libc::ENOTDIR => {
             let error = Error::new(
@@ -417,5 +465,30 @@ fn explain_exec(plan: &Plan, fail: Fail, candidates: usize) -> Error {
         ),
         errno => Error::step(Step::Exec, format!("execute {command}"), errno)
             .with_kind(Kind::CommandNotExecutable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::policy::{Policy, plan};
+
+    #[test]
+    fn a_rule_of_landlock_that_fails_names_the_mount() {
+        let policy = Policy { command: vec!["true".to_owned()], ..Policy::default() };
+        let plan = plan(&policy, &Facts::of_a_test()).unwrap();
+        let tmp = plan.steps.iter().position(|s| s.target() == std::path::Path::new("/tmp"));
+        // The first step was left out, so the child's numbers are one less.
+        let present: Vec<usize> = (1..plan.steps.len()).collect();
+        let said = |index: usize, errno| {
+            let index = u32::try_from(index).unwrap();
+            explain(&plan, Fail { step: Step::Landlock, index, errno }, &present, 1)
+        };
+        let error = said(tmp.unwrap(), libc::EINVAL);
+        assert!(error.to_string().starts_with("let the job write to \"/tmp\" (Landlock): invalid"));
+        assert!(error.hint_text().unwrap().contains("landlock=off"));
+        let error = said(0, libc::E2BIG);
+        assert!(error.to_string().starts_with("restrict the job by Landlock: "));
+        assert!(error.hint_text().unwrap().contains("sixteen"));
     }
 }

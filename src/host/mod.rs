@@ -6,13 +6,18 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod arm;
+pub(crate) mod audit;
 pub mod cgroup;
+pub(crate) mod denied;
+pub mod doctor;
 pub(crate) mod exe;
 pub(crate) mod idmap;
+pub(crate) mod klog;
 pub(crate) mod launch;
 pub(crate) mod probe;
 pub(crate) mod pump;
 pub(crate) mod reason;
+pub(crate) mod sources;
 pub(crate) mod supervise;
 pub(crate) mod terminal;
 pub(crate) mod users;

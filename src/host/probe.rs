@@ -41,6 +41,8 @@ pub(crate) fn probe() -> Result<Facts> {
         sub_ids: sub_ids(uid, privileged),
         id_map_helpers: !privileged && crate::host::idmap::helpers_installed(),
         kernel: kernel(),
+        // Whatever keeps it from being used: then it is not there.
+        landlock_abi: sys::landlock::abi().unwrap_or(0),
         last_cap: cred::last_cap(),
         may_raise_limits: cred::has_effective(CAP_SYS_RESOURCE),
         hard_rlimits,

@@ -58,7 +58,7 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
         Status::CpuTime => {
             // SIGXCPU comes from the resource limit, which is in seconds: the user's, or the one
             // that stands in for a cgroup.
-            let rlimit = plan.process.rlimits.iter().find(|r| r.resource == libc::RLIMIT_CPU);
+            let rlimit = plan.process.rlimits.iter().find(|r| r.resource == rlimits::CPU);
             let limit = match rlimit {
                 Some(r) if cpu_signal && r.soft != rlimits::UNLIMITED => {
                     Some(std::time::Duration::from_secs(r.soft))
@@ -95,7 +95,29 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
         reason.push_str(&format!("; its {stream} could not be passed on: {why}"));
     }
     explain(&mut reason, status, plan, counted, ooms, disk, shmem);
+    if signal == Some(libc::SIGSYS) {
+        reason.push_str(&by_the_filter(plan));
+    }
+    let failed = !matches!((status, exit_code), (Status::Exited, Some(0)));
+    if let Some((name, count)) = ended.culprit.as_ref().filter(|_| failed) {
+        let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+        reason.push_str(&format!("; seccomp denied {name} {times}"));
+    }
     Verdict { status, exit_code, signal, reason, limits_hit }
+}
+
+/// SIGSYS is how the filter kills. The kernel does not tell which call it was, but a profile kills
+/// few.
+fn by_the_filter(plan: &Plan) -> String {
+    let name = crate::plan::values::quote(&plan.process.seccomp.name);
+    let killers = crate::plan::seccomp::notify::killers(&plan.process.seccomp.filter);
+    let calls = match killers.as_slice() {
+        [] => "calls of another architecture".to_owned(),
+        [one] => format!("{one}, and calls of another architecture"),
+        [some @ .., last] if some.len() < 8 => format!("{} and {last}", some.join(", ")),
+        many => format!("{} calls", many.len()),
+    };
+    format!("; the seccomp filter {name} kills for {calls}")
 }
 
 /// What else the counters say.

@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::Counters;
+use crate::host::denied::Denied;
 use crate::host::launch::{Event, Launched};
 use crate::host::pump::{Input, Output};
+use crate::outcome::DeniedSyscall;
 use crate::plan::{Plan, Supervision};
 use crate::sys::fs::{self, FsStat};
 use crate::sys::io::{self, PollFd};
@@ -55,8 +58,20 @@ pub(crate) struct Ended {
     pub(crate) pool: Option<FsStat>,
     /// Streams that could not be passed on, and why.
     pub(crate) lost: Vec<(&'static str, i32)>,
-    /// Keeps the pool's pages charged until the counters are read.
+    /// System calls that were denied; `None`: nobody listened.
+    pub(crate) denied: Option<Vec<DeniedSyscall>>,
+    /// Of those the one that most likely made the job fail, and how often.
+    pub(crate) culprit: Option<(String, u64)>,
+    /// What the cgroup had counted then.
+    pub(crate) counted: Counters,
+    /// Keeps the pool's pages charged until all is read.
     pub(crate) pool_fd: Option<OwnedFd>,
+}
+
+/// What a run has used.
+struct Figures {
+    counted: Counters,
+    pool: Option<FsStat>,
 }
 
 /// State of the loop.
@@ -68,7 +83,10 @@ struct Loop<'p, 'a, 's> {
     pool: Option<OwnedFd>,
     started: Option<Instant>,
     exit: Option<Exit>,
+    /// Read at the job's end already, since nothing else was left in the jail.
+    figures: Option<Figures>,
     by: Option<EndedBy>,
+    denied: Denied<'p>,
     kill_at: Option<Instant>,
     cpu_at: Option<Instant>,
     socket_open: bool,
@@ -91,6 +109,7 @@ pub(crate) fn supervise(
     on_start: &mut dyn FnMut(),
 ) -> Result<Ended> {
     let begun = Instant::now();
+    let through_stub = launched.through_stub;
     let mut state = Loop {
         launched,
         streams,
@@ -99,7 +118,9 @@ pub(crate) fn supervise(
         pool: None,
         started: None,
         exit: None,
+        figures: None,
         by: None,
+        denied: Denied::new(&plan.process.seccomp, through_stub),
         kill_at: None,
         cpu_at: None,
         socket_open: true,
@@ -123,9 +144,12 @@ impl Loop<'_, '_, '_> {
                 u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)
             });
             io::poll(&mut fds, wait).map_err(|e| Error::os("wait for the jail", e))?;
-            let [pidfd, socket, input, stdout, stderr, signals, kill] = fds;
+            let [pidfd, socket, input, stdout, stderr, signals, kill, denied] = fds;
             if socket.revents() != 0 {
                 self.hear(plan, on_start)?;
+            }
+            if denied.revents() != 0 {
+                self.denied.step();
             }
             if input.revents() != 0 {
                 self.streams.input.step();
@@ -162,7 +186,7 @@ impl Loop<'_, '_, '_> {
         }
     }
 
-    fn poll_fds(&self) -> [PollFd; 7] {
+    fn poll_fds(&self) -> [PollFd; 8] {
         let fd = |fd: i32| PollFd::new(fd, libc::POLLIN);
         let s = &self.streams;
         [
@@ -173,17 +197,23 @@ impl Loop<'_, '_, '_> {
             s.stderr.poll_fd(),
             fd(s.signals.as_ref().map_or(-1, AsRawFd::as_raw_fd)),
             fd(s.kill.filter(|_| self.by.is_none()).map_or(-1, |k| k.as_raw_fd())),
+            self.denied.poll_fd(),
         ]
     }
 
     fn next_deadline(&self, begun: Instant) -> Option<Instant> {
-        let Some(started) = self.started else { return Some(begun + SETUP_LIMIT) };
+        let rest = self.denied.wakes_at();
+        let Some(started) = self.started else {
+            return [Some(begun + SETUP_LIMIT), rest].into_iter().flatten().min();
+        };
         let wall = self.limits.wall.filter(|_| self.by.is_none()).map(|w| started + w);
-        [wall, self.kill_at, self.cpu_at.filter(|_| self.by.is_none())].into_iter().flatten().min()
+        let cpu = self.cpu_at.filter(|_| self.by.is_none());
+        [wall, self.kill_at, cpu, rest].into_iter().flatten().min()
     }
 
     fn check_deadlines(&mut self, begun: Instant) -> Result<()> {
         let now = Instant::now();
+        self.denied.look_at_clock(now);
         let Some(started) = self.started else {
             if now >= begun + SETUP_LIMIT {
                 return Err(Error::new(
@@ -248,8 +278,20 @@ impl Loop<'_, '_, '_> {
             None => {}
             Some(Event::Pool(fd)) => self.pool = Some(fd),
             Some(Event::Console(master)) => self.connect_terminal(master)?,
-            Some(Event::Started) => self.start(on_start),
-            Some(Event::Exited(exit)) => self.exit = Some(exit),
+            Some(Event::Listener(listener)) => {
+                self.denied.listen(listener);
+            }
+            Some(Event::Started) => {
+                self.denied.started(self.launched.pid());
+                self.start(on_start);
+            }
+            Some(Event::Exited(exit)) => {
+                self.exit = Some(exit);
+                // While the init and its mounts go away, if it is the last there.
+                if self.launched.cgroup.processes() == Some(1) {
+                    self.figures = Some(self.read_figures());
+                }
+            }
             Some(Event::Failed(fail)) => return Err(self.launched.explain(plan, fail)),
             Some(Event::End) => {
                 self.socket_open = false;
@@ -323,19 +365,42 @@ impl Loop<'_, '_, '_> {
         // killed the job along with it: whatever the init exited with is not the job's word.
         let broken = self.init && libc::WIFEXITED(waited.status);
         let exit = self.exit.unwrap_or(Exit {
-            status: if broken { libc::SIGKILL } else { waited.status },
+            // Ended by us for a signal that came in the very moment of the start: by that signal.
+            status: if broken { libc::SIGKILL } else { self.early.unwrap_or(waited.status) },
             utime_us: waited.utime_us,
             stime_us: waited.stime_us,
             maxrss_kib: waited.maxrss_kib,
         });
-        let pool = self.pool.as_ref().and_then(|fd| fs::statfs(fd.as_fd()).ok());
+        let Figures { counted, pool } = match self.figures.take() {
+            Some(figures) => figures,
+            None => self.read_figures(),
+        };
         let lost =
             [("standard output", &self.streams.stdout), ("standard error", &self.streams.stderr)]
                 .into_iter()
                 .filter_map(|(name, stream)| stream.failed.map(|e| (name, e.into_raw())))
                 .collect();
         let pool_fd = self.pool.take();
-        Ok(Ended { exit, by: self.by, started, finished, pool, pool_fd, lost })
+        self.denied.ended(exit.status);
+        Ok(Ended {
+            denied: self.denied.sum(),
+            culprit: self.denied.culprit(),
+            exit,
+            by: self.by,
+            started,
+            finished,
+            pool,
+            counted,
+            pool_fd,
+            lost,
+        })
+    }
+
+    fn read_figures(&self) -> Figures {
+        Figures {
+            counted: self.launched.cgroup.counters(),
+            pool: self.pool.as_ref().and_then(|fd| fs::statfs(fd.as_fd()).ok()),
+        }
     }
 
     /// What the job had written and the caller has not taken yet. The caller may take its time;

@@ -8,7 +8,7 @@ use crate::host::launch::Launched;
 use crate::host::pump::Output;
 use crate::host::reason;
 use crate::host::supervise::{Ended, Streams};
-use crate::outcome::{Data, Isolation, Outcome, Status, Stream, Timings};
+use crate::outcome::{Data, Isolation, Landlock, Outcome, Status, Stream, Timings};
 use crate::plan::{Plan, RootSource};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ impl Jail {
         mut ended: Ended,
         began: Instant,
     ) -> Outcome {
-        let counted = launched.cgroup.counters();
+        let counted = ended.counted;
         let shmem = counted.oom_kills.filter(|n| *n > 0).and_then(|_| launched.cgroup.shmem());
         let verdict = reason::judge(plan, &ended, &counted, shmem);
         let isolation = isolation(plan, launched);
@@ -52,6 +52,7 @@ impl Jail {
             oom_kills: counted.oom_kills,
             pids_peak: counted.pids_peak,
             limits_hit: verdict.limits_hit,
+            denied_syscalls: ended.denied,
             stdout: stream(&mut streams.stdout),
             stderr: stream(&mut streams.stderr),
             isolation,
@@ -60,6 +61,7 @@ impl Jail {
                 run: ms(run),
                 teardown: ms(ended.finished.elapsed()),
             },
+            audit_error: None,
         }
     }
 
@@ -84,10 +86,12 @@ impl Jail {
             oom_kills: None,
             pids_peak: None,
             limits_hit: Vec::new(),
+            denied_syscalls: None,
             stdout: Stream::default(),
             stderr: Stream::default(),
             isolation: Isolation::default(),
             timings_ms: Timings::default(),
+            audit_error: None,
         }
     }
 }
@@ -128,6 +132,12 @@ fn isolation(plan: &Plan, launched: &Launched) -> Isolation {
         limits,
         seccomp: (!plan.process.seccomp.filter.is_empty())
             .then(|| plan.process.seccomp.name.clone()),
+        landlock: plan.landlock.as_ref().map(|l| Landlock {
+            abi: l.abi,
+            fs: l.fs != 0,
+            tcp: l.net != 0,
+            scopes: l.scoped != 0,
+        }),
         no_new_privs: plan.process.no_new_privs,
         capabilities: crate::plan::caps::names(plan.process.caps),
         degraded,

@@ -7,6 +7,7 @@ use super::stdio::Pipes;
 use crate::error::{Error, Kind, Result};
 use crate::host::{launch, probe, supervise};
 use crate::outcome::Outcome;
+use crate::plan::Plan;
 use crate::sys::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc;
@@ -18,9 +19,23 @@ impl Jail {
         kill: Option<BorrowedFd<'_>>,
         on_start: &mut dyn FnMut(Started),
     ) -> Result<Outcome> {
+        let Some(mut audit) = self.start_audit()? else {
+            return self.attempt(kill, on_start, &mut |_| {});
+        };
+        let result = self.attempt(kill, on_start, &mut |plan| audit.planned(plan));
+        audit.finish(result)
+    }
+
+    fn attempt(
+        mut self,
+        kill: Option<BorrowedFd<'_>>,
+        on_start: &mut dyn FnMut(Started),
+        on_plan: &mut dyn FnMut(&Plan),
+    ) -> Result<Outcome> {
         let began = self.began.unwrap_or_else(Instant::now);
         let facts = probe::probe()?;
         let plan = self.plan(&facts)?;
+        on_plan(&plan);
         let (child, mut streams, pipes) = self.wire(&plan)?;
         streams.kill = kill;
         let raw = streams.terminal.as_ref().map(crate::host::terminal::Raw::enter).transpose()?;

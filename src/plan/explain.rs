@@ -126,8 +126,20 @@ impl Plan {
         };
         let size = p.seccomp.filter.len();
         writeln!(f, "seccomp         {}, {size} instructions, {when}", quote(&p.seccomp.name))?;
+        writeln!(f, "landlock        {}", self.landlock_in_words())?;
         writeln!(f, "init            {}", p.init)?;
         writeln!(f, "terminal        {}", p.terminal)
+    }
+
+    fn landlock_in_words(&self) -> String {
+        let Some(l) = &self.landlock else { return "not used".to_owned() };
+        let parts = [
+            (l.fs, "writing outside of what is writable"),
+            (l.net, "TCP"),
+            (l.scoped, "abstract sockets and signals out of the jail"),
+        ];
+        let denied: Vec<&str> = parts.iter().filter(|(n, _)| *n != 0).map(|(_, s)| *s).collect();
+        format!("ABI {}, denies {}", l.abi, denied.join(", "))
     }
 
     fn file_system(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

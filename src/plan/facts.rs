@@ -20,6 +20,8 @@ pub struct Facts {
     pub id_map_helpers: bool,
     /// Kernel release, major and minor.
     pub kernel: (u32, u32),
+    /// Landlock's ABI; 0: there is none, or it is switched off.
+    pub landlock_abi: u32,
     /// Number of the newest capability the kernel has.
     pub last_cap: u32,
     /// Whether the caller may raise hard limits (CAP_SYS_RESOURCE).
@@ -40,5 +42,25 @@ impl Facts {
     #[must_use]
     pub fn can_setgroups(&self) -> bool {
         self.privileged || (self.sub_ids.is_some() && self.id_map_helpers)
+    }
+
+    /// Facts of a host where root runs stockade, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_a_test() -> Facts {
+        Facts {
+            uid: 0,
+            gid: 0,
+            privileged: true,
+            sub_ids: None,
+            id_map_helpers: false,
+            kernel: (6, 18),
+            landlock_abi: 7,
+            last_cap: 40,
+            may_raise_limits: true,
+            hard_rlimits: [u64::MAX; 16],
+            toplevel: vec![("usr".to_owned(), None)],
+            cpu_lists: vec![("online".to_owned(), b"0-1\n".to_vec())],
+            fresh_id: "abc".to_owned(),
+        }
     }
 }

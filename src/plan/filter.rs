@@ -11,13 +11,39 @@ use crate::error::{Error, Kind, Result};
 /// Its number.
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// The filter, and the form of it that tells what it denies.
 pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
+    let mut seccomp = plain(policy, caps, facts)?;
+    // Once, the job's own start, where the policy lets nothing else be executed.
+    seccomp.execs = u32::from(policy.restricted.is_some());
+    if policy.restricted.is_some() {
+        seccomp.name.push_str(", restricted");
+    }
+    // Loaded early, it would be in force while set-up still goes on.
+    let can_tell = seccomp.when == SeccompWhen::Last && !seccomp.filter.is_empty();
+    if can_tell && (policy.trace_denied || seccomp.execs > 0) {
+        let enosys = policy.seccomp != SeccompChoice::Default;
+        let native = seccomp::Arch::native();
+        seccomp.telling = seccomp::notify::telling(&seccomp.filter, native, enosys);
+    }
+    if seccomp.execs > 0 && seccomp.telling.is_none() {
+        return Err(Error::new(
+            Kind::InvalidConfig,
+            "a restricted job needs a seccomp filter with a listener",
+        )
+        .hint("leave out no-new-privileges=false, and use a shorter seccomp profile"));
+    }
+    Ok(seccomp)
+}
+
+fn plain(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
     let when =
         if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps };
     // A job that owns a volume's files could leave a set-user-ID program there for the host.
     let extra = seccomp::Extra {
         restrict_suid_files: policy.volumes.iter().any(|v| !v.read_only)
             || (policy.rootfs.is_some() && !policy.read_only),
+        computation: policy.restricted.map(|r| seccomp::Computation { threads: r.threads }),
         ..seccomp::Extra::default()
     };
     // A job that may make namespaces holds CAP_SYS_ADMIN over them, so the profile permits what
@@ -26,9 +52,11 @@ pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Resul
     if policy.seccomp == SeccompChoice::Default
         && caps == 0
         && !extra.restrict_suid_files
+        && extra.computation.is_none()
         && let Some(filter) = seccomp::precompiled()
     {
-        return Ok(Seccomp { name: "default".to_owned(), filter, flags: 0, when });
+        let name = "default".to_owned();
+        return Ok(Seccomp { name, filter, flags: 0, when, telling: None, execs: 0 });
     }
     let arch = seccomp::Arch::native();
     let target = seccomp::Target { arch, caps, kernel: facts.kernel };
@@ -45,7 +73,7 @@ pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Resul
     let bad = |e: seccomp::SeccompError| {
         Error::new(Kind::InvalidConfig, format!("{}: {e}", super::values::quote(&name)))
     };
-    let filter = if unconfined && !extra.restrict_suid_files {
+    let filter = if unconfined && !extra.restrict_suid_files && extra.computation.is_none() {
         None
     } else {
         Some(seccomp::compile(&spec.map_err(bad)?, arch, &extra).map_err(bad)?)
@@ -53,12 +81,14 @@ pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Resul
     let flags = filter.as_ref().map_or(0, |f| f.flags);
     Ok(Seccomp {
         name: if unconfined && filter.is_some() {
-            "unconfined, but no set-user-ID files".to_owned()
+            "unconfined, but for what the policy forbids".to_owned()
         } else {
             name
         },
         filter: filter.map_or_else(Vec::new, |f| f.instructions),
         flags,
-        when: if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps },
+        when,
+        telling: None,
+        execs: 0,
     })
 }

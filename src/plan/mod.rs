@@ -10,20 +10,23 @@
 
 pub mod caps;
 pub mod check;
+pub mod digest;
 pub mod explain;
 pub mod facts;
 mod filter;
 pub mod formats;
 pub mod hostview;
 pub mod ids;
+pub mod landlock;
 mod mounts;
 pub mod policy;
+pub mod profile;
 pub mod rlimits;
 pub mod seccomp;
 pub mod values;
 
 use ids::IdMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One run, decided.
@@ -43,6 +46,8 @@ pub struct Plan {
     pub steps: Vec<MountStep>,
     /// The process.
     pub process: Process,
+    /// What Landlock denies; `None`: it is not used.
+    pub landlock: Option<landlock::Landlock>,
     /// Limits that the cgroup enforces.
     pub resources: Resources,
     /// Limits that the supervisor enforces.
@@ -218,6 +223,24 @@ pub enum MountStep {
     },
 }
 
+impl MountStep {
+    /// Where it is put.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        match self {
+            MountStep::Filesystem { target, .. }
+            | MountStep::Bind { target, .. }
+            | MountStep::PoolDir { target, .. }
+            | MountStep::Directory { target, .. }
+            | MountStep::File { target, .. }
+            | MountStep::Symlink { target, .. }
+            | MountStep::Mask { target }
+            | MountStep::Remount { target }
+            | MountStep::ReadOnly { target } => target,
+        }
+    }
+}
+
 /// How the ids of a bind's files are shown inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindIds {
@@ -284,6 +307,11 @@ pub struct Seccomp {
     pub flags: u32,
     /// When it is loaded.
     pub when: SeccompWhen,
+    /// The same in the form that tells the supervisor what it denies.
+    pub telling: Option<seccomp::notify::Telling>,
+    /// Calls of execve that are let through although the filter denies them: the job's own start.
+    /// Needs the telling form.
+    pub execs: u32,
 }
 
 /// When the filter is loaded.

@@ -7,7 +7,7 @@ use super::ids;
 use super::rlimits::{self, Rlimit};
 use super::{
     Namespaces, Plan, Pool, Process, Resources, Root, RootSource, Supervision, filter, hostview,
-    mounts,
+    landlock, mounts,
 };
 use crate::error::Result;
 use std::path::PathBuf;
@@ -45,6 +45,11 @@ pub struct Policy {
     pub cap_drop: Vec<String>,
     pub no_new_privs: bool,
     pub seccomp: SeccompChoice,
+    pub landlock: LandlockChoice,
+    /// Whether the system calls that the filter denies are counted and told.
+    pub trace_denied: bool,
+    /// Computation only.
+    pub restricted: Option<Restricted>,
     /// `KEY=value`.
     pub env: Vec<String>,
     pub workdir: Option<String>,
@@ -63,6 +68,26 @@ pub struct Policy {
     pub allow_degraded: bool,
     /// Ids of volumes and the rootfs as the kernel shows them, without id-mapped mounts.
     pub no_idmap: bool,
+    /// A file that the jail has in /script, read-only.
+    pub script: Option<Script>,
+}
+
+/// A script whose bytes are known: the job gets these and no file of the host, so what was
+/// checked is what runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Its name in /script.
+    pub name: String,
+    /// What is in it.
+    pub contents: Vec<u8>,
+}
+
+impl Script {
+    /// Where it is in the jail.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", mounts::SCRIPT, self.name)
+    }
 }
 
 /// How much may be swapped.
@@ -94,6 +119,24 @@ pub enum SeccompChoice {
     Profile(String, Vec<u8>),
     /// None.
     Unconfined,
+}
+
+/// Whether Landlock is one of the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LandlockChoice {
+    /// As far as the kernel has it.
+    Auto,
+    /// In full, or the run ends before the job starts.
+    Required,
+    /// No.
+    Off,
+}
+
+/// A job that computes: no further program, no process, no socket, no writable file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restricted {
+    /// Whether the job may start threads.
+    pub threads: bool,
 }
 
 /// A tmpfs that was asked for.
@@ -148,6 +191,9 @@ impl Default for Policy {
             cap_drop: Vec::new(),
             no_new_privs: true,
             seccomp: SeccompChoice::Default,
+            landlock: LandlockChoice::Auto,
+            trace_denied: true,
+            restricted: None,
             env: Vec::new(),
             workdir: None,
             hostname: None,
@@ -162,6 +208,7 @@ impl Default for Policy {
             id: None,
             allow_degraded: false,
             no_idmap: false,
+            script: None,
         }
     }
 }
@@ -189,9 +236,12 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<Plan> {
         steps.extend(hostview::steps(facts, &job));
     }
     mounts::kernel_filesystems(&mut steps, facts, policy, user.as_ref());
+    mounts::nothing_writable(policy)?;
     let reserved = mounts::writable_places(&mut steps, policy)?;
     steps.extend(volumes);
-    mounts::masks(&mut steps);
+    mounts::script(&mut steps, policy, policy.disk - reserved)?;
+    mounts::masks(&mut steps, user.as_ref());
+    let landlock = landlock::plan(policy, facts, caps, &root, &steps)?;
 
     let setgroups = user.as_ref().is_none_or(|u| u.writer != super::MapWriter::SingleId)
         && facts.can_setgroups();
@@ -221,6 +271,7 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<Plan> {
             init: policy.init,
             terminal: policy.tty,
         },
+        landlock,
         resources: resources(policy),
         supervision: Supervision {
             wall: policy.timeout,

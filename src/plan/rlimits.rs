@@ -63,8 +63,15 @@ pub fn plan(asked: &[Rlimit], caller_hard: &[u64; 16]) -> Vec<Rlimit> {
         .collect()
 }
 
+// In our own width: libc's constants are of another type with each C library.
+/// `RLIMIT_CPU`.
+pub const CPU: u32 = 0;
+/// `RLIMIT_DATA`.
+pub const DATA: u32 = 2;
 /// `RLIMIT_CORE`.
 const CORE: u32 = 4;
+/// `RLIMIT_NPROC`.
+pub const NPROC: u32 = 6;
 
 /// The name of a limit.
 #[must_use]

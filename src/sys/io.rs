@@ -18,6 +18,13 @@ pub fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
     usize::try_from(n).map_err(|_| Errno::last())
 }
 
+/// `lseek(fd, 0, SEEK_END)`.
+pub fn seek_to_end(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: integers only.
+    let at = unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_END) };
+    if at == -1 { Err(Errno::last()) } else { Ok(()) }
+}
+
 /// Writes all of `buf`; a short write is an error, since control files take a value whole.
 pub fn write_whole(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<()> {
     loop {
@@ -49,30 +56,53 @@ pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
-/// Room for the control message that carries one descriptor (`CMSG_SPACE(4)` is 24 on 64 bit).
+/// Most descriptors in one packet.
+const MOST_FDS: usize = 32;
+
+/// Room for the control message that carries them (`CMSG_SPACE(128)` is 144 on 64 bit).
 #[repr(C, align(8))]
-struct Control([u8; 32]);
+struct Control([u8; 160]);
+
+/// Bytes of this many descriptors.
+fn bytes_of(fds: usize) -> u32 {
+    u32::try_from(fds * size_of::<c_int>()).unwrap_or(0)
+}
 
 /// Sends one packet with at most one descriptor.
 pub fn send(sock: BorrowedFd<'_>, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    match fd {
+        Some(fd) => send_many(sock, data, &[fd]),
+        None => send_many(sock, data, &[]),
+    }
+}
+
+/// Sends one packet with at most 32 descriptors.
+pub fn send_many(sock: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    if fds.len() > MOST_FDS {
+        return Err(Errno(libc::E2BIG));
+    }
     let mut iov =
         libc::iovec { iov_base: data.as_ptr().cast_mut().cast::<c_void>(), iov_len: data.len() };
-    let mut control = Control([0; 32]);
+    let mut control = Control([0; 160]);
     // SAFETY: msghdr is integers and pointers, for which all-zero is a value.
     let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
     msg.msg_iov = &raw mut iov;
     msg.msg_iovlen = 1;
-    if let Some(fd) = fd {
+    if !fds.is_empty() {
         msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
         // SAFETY: CMSG_SPACE and CMSG_LEN are arithmetic; CMSG_FIRSTHDR returns a pointer into
-        // `control`, which is aligned and large enough for one header and one descriptor.
+        // `control`, which is aligned and large enough for one header and MOST_FDS descriptors.
         unsafe {
-            msg.msg_controllen = libc::CMSG_SPACE(4) as _;
+            msg.msg_controllen = libc::CMSG_SPACE(bytes_of(fds.len())) as _;
             let head = libc::CMSG_FIRSTHDR(&raw const msg);
             (*head).cmsg_level = libc::SOL_SOCKET;
             (*head).cmsg_type = libc::SCM_RIGHTS;
-            (*head).cmsg_len = libc::CMSG_LEN(4) as _;
-            libc::CMSG_DATA(head).cast::<c_int>().write_unaligned(fd.as_raw_fd());
+            (*head).cmsg_len = libc::CMSG_LEN(bytes_of(fds.len())) as _;
+            let mut place = libc::CMSG_DATA(head).cast::<c_int>();
+            for fd in fds {
+                place.write_unaligned(fd.as_raw_fd());
+                place = place.add(1);
+            }
         }
     }
     loop {
@@ -93,15 +123,30 @@ pub fn recv(
     buf: &mut [u8],
     nonblocking: bool,
 ) -> Result<(usize, Option<OwnedFd>)> {
+    let mut fds = [-1];
+    let n = recv_many(sock, buf, nonblocking, &mut fds)?;
+    let [fd] = fds;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok((n, (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })))
+}
+
+/// Receives one packet and as many descriptors (close-on-exec) as `fds` has room for, at most 32;
+/// the numbers behind the last one stay as they were. The kernel closes what does not fit.
+pub fn recv_many(
+    sock: BorrowedFd<'_>,
+    buf: &mut [u8],
+    nonblocking: bool,
+    fds: &mut [RawFd],
+) -> Result<usize> {
     let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast::<c_void>(), iov_len: buf.len() };
-    let mut control = Control([0; 32]);
+    let mut control = Control([0; 160]);
     // SAFETY: msghdr is integers and pointers, for which all-zero is a value.
     let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
     msg.msg_iov = &raw mut iov;
     msg.msg_iovlen = 1;
     msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
-    // SAFETY: arithmetic. Room for one descriptor only: the kernel closes what does not fit.
-    msg.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
+    // SAFETY: arithmetic; not CMSG_SPACE, whose padding has room for one descriptor more.
+    msg.msg_controllen = unsafe { libc::CMSG_LEN(bytes_of(fds.len().min(MOST_FDS))) } as _;
     let wait = if nonblocking { libc::MSG_DONTWAIT } else { 0 };
     let n = loop {
         // SAFETY: all pointers in `msg` are to live, writable locals.
@@ -113,20 +158,24 @@ pub fn recv(
             Err(_) => return Err(Errno::last()),
         }
     };
-    let mut fd = None;
     // SAFETY: the kernel has set msg_controllen to what it wrote; CMSG_FIRSTHDR is null when
-    // that is less than a header, and otherwise points into `control`.
+    // that is less than a header, and otherwise points into `control`, of which cmsg_len bytes,
+    // header and descriptors, are the kernel's.
     unsafe {
         let head = libc::CMSG_FIRSTHDR(&raw const msg);
         if !head.is_null()
             && (*head).cmsg_level == libc::SOL_SOCKET
             && (*head).cmsg_type == libc::SCM_RIGHTS
         {
-            let raw = libc::CMSG_DATA(head).cast::<c_int>().read_unaligned();
-            fd = Some(OwnedFd::from_raw_fd(raw));
+            let bytes = ((*head).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let mut place = libc::CMSG_DATA(head).cast::<c_int>();
+            for slot in fds.iter_mut().take(bytes / size_of::<c_int>()) {
+                *slot = place.read_unaligned();
+                place = place.add(1);
+            }
         }
     }
-    Ok((n, fd))
+    Ok(n)
 }
 
 /// One descriptor of a poll(2) call.

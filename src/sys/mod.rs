@@ -14,10 +14,13 @@ pub mod fs;
 #[cfg(debug_assertions)]
 pub mod guard;
 pub mod io;
+pub mod landlock;
 pub mod mount;
 pub mod net;
+pub mod probe;
 pub mod process;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod stub;
 

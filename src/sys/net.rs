@@ -6,6 +6,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// `IFF_UP | IFF_RUNNING`, in the width of `ifr_flags`.
 const UP_RUNNING: i16 = 0x41;
 
+// In the width of ioctl: libc's constant is of another one with musl.
+const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
+const SIOCGSKNS: libc::Ioctl = 0x894c;
+
 /// Brings up the loopback interface of the current network namespace and returns a descriptor of
 /// the namespace, by its socket (`SIOCGSKNS`, Linux 4.9) and not by a path of some /proc.
 pub fn loopback_up() -> Result<OwnedFd> {
@@ -23,9 +27,7 @@ pub fn loopback_up() -> Result<OwnedFd> {
     // A new namespace's lo has no other flag that would have to be kept.
     req.ifr_ifru.ifru_flags = UP_RUNNING;
     // SAFETY: SIOCSIFFLAGS reads one ifreq from the live local.
-    check_int(unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const req) })
-        .map(drop)?;
-    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    check_int(unsafe { libc::ioctl(sock.as_raw_fd(), SIOCSIFFLAGS, &raw const req) }).map(drop)?;
     // SAFETY: the call takes no argument.
     let namespace = check_int(unsafe { libc::ioctl(sock.as_raw_fd(), SIOCGSKNS) })?;
     // SAFETY: a new descriptor that nobody else owns.

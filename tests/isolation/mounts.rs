@@ -148,11 +148,19 @@ fn h07_root_with_sys_admin_finds_no_way_back_to_the_old_root() {
 }
 
 /// Runs a shell script in a mount namespace of its own; `$STOCKADE` is the binary.
+/// Whether tmpfs, which the scripts mount into volumes, can be id-mapped (Linux 6.3).
+fn tmpfs_can_be_mapped() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut parts = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    (parts.next(), parts.next()) >= (Some(6), Some(3))
+}
+
 fn apart(script: &str, args: &[&str]) -> (i32, String, String) {
     let out = Command::new("unshare")
         .args(["-m", "--propagation", "private", "sh", "-euc", script, "sh"])
         .args(args)
         .env("STOCKADE", crate::support::bin())
+        .env("IDMAP", if tmpfs_can_be_mapped() { "" } else { "--no-idmap" })
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -171,7 +179,7 @@ fn h08_t42_no_mount_propagates_out_of_a_jail_or_into_it() {
         cp /proc/self/mountinfo /dev/null
         mkdir v; mount -t tmpfs t v; mount --make-shared v; mkdir v/sub
         cat /proc/self/mountinfo > before
-        "$STOCKADE" jail -u 0 --cap-add SYS_ADMIN --security-opt seccomp=unconfined \
+        "$STOCKADE" jail $IDMAP -u 0 --cap-add SYS_ADMIN --security-opt seccomp=unconfined \
             -v "$1/v:/v" -- sh -c '
             mount -t tmpfs inner /v/sub && mount -t tmpfs inner /tmp && mkdir /tmp/b && mount --bind / /tmp/b
             grep -c shared: /proc/self/mountinfo; touch /v/ready
@@ -224,8 +232,8 @@ fn h09_a_read_only_volume_is_read_only_in_its_submounts_too() {
     let script = r#"
         cd "$1"; mkdir d; mount -t tmpfs t d; mkdir d/sub; mount -t tmpfs t d/sub
         chmod 777 d d/sub
-        "$STOCKADE" jail -v "$1/d:/d:ro" -u 0 -- sh -c 'touch /d/x || echo no; touch /d/sub/x || echo no'
-        "$STOCKADE" jail --mount "type=bind,src=$1/d,dst=/d,readonly" -- sh -c 'touch /d/sub/y || echo no'
+        "$STOCKADE" jail $IDMAP -v "$1/d:/d:ro" -u 0 -- sh -c 'touch /d/x || echo no; touch /d/sub/x || echo no'
+        "$STOCKADE" jail $IDMAP --mount "type=bind,src=$1/d,dst=/d,readonly" -- sh -c 'touch /d/sub/y || echo no'
         ls d d/sub
         "$STOCKADE" jail --no-idmap -v "$1/d:/d" -- sh -c 'touch /d/sub/z && echo yes'"#;
     let (code, out, err) = apart(script, &[scratch.path().to_str().unwrap()]);
@@ -237,8 +245,8 @@ fn h09_a_read_only_rootfs_is_read_only_in_its_submounts_too() {
     need_root!();
     let root = busybox_rootfs();
     let script = r#"
-        mkdir "$1/sub"; mount -t tmpfs t "$1/sub"; chmod 777 "$1/sub"
-        "$STOCKADE" jail --rootfs "$1" -u 0 -- sh -c 'touch /x || echo no; touch /sub/x || echo no'
+        mkdir "$1/sub" "$1/work"; mount -t tmpfs t "$1/sub"; chmod 777 "$1/sub"
+        "$STOCKADE" jail $IDMAP --rootfs "$1" -u 0 -- sh -c 'touch /x || echo no; touch /sub/x || echo no'
         "$STOCKADE" jail --rootfs "$1" --no-idmap --writable -- sh -c 'touch /sub/x && echo yes'
         ls "$1/sub""#;
     let script = script.replace("ls \"$1/sub\"\"", "ls \"$1/sub\"");

@@ -65,7 +65,8 @@ pub fn outside(mode: &[&str]) -> String {
 #[track_caller]
 pub fn answer<'a>(text: &'a str, name: &str) -> &'a str {
     text.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        // A terminal may have echoed what was typed into it.
+        .find_map(|line| line.trim_start_matches("^@").strip_prefix(name)?.strip_prefix(' '))
         .unwrap_or_else(|| panic!("no answer about {name} in:\n{text}"))
 }
 

@@ -9,9 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The binary under test.
+/// The binary under test: cargo's, or the one that `STOCKADE_TEST_BINARY` names, such as the
+/// release build, which has another C library.
 pub fn bin() -> &'static str {
-    env!("CARGO_BIN_EXE_stockade")
+    static BINARY: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        std::env::var("STOCKADE_TEST_BINARY")
+            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_stockade").to_owned())
+    });
+    &BINARY
 }
 
 /// A finished run.

@@ -12,8 +12,10 @@ use crate::plan::values::quote;
 use crate::sys::fs;
 use std::os::fd::AsFd;
 
-const CGROUP2_MAGIC: i64 = 0x6367_7270;
-const CGROUP1_MAGIC: i64 = 0x0027_e0eb;
+/// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+pub(crate) const CGROUP2_MAGIC: i64 = 0x6367_7270;
+/// `CGROUP_SUPER_MAGIC`: version 1.
+pub(crate) const CGROUP1_MAGIC: i64 = 0x0027_e0eb;
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// What was found.

@@ -7,16 +7,19 @@
 #![forbid(unsafe_code)]
 
 mod dir;
-mod find;
+pub(crate) mod find;
 mod v1;
 mod v2;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Stage};
 use crate::plan::Resources;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// What the names of our cgroups begin with.
 pub(crate) const PREFIX: &str = "stockade-";
+
+/// What an error that no cgroup can be made begins with.
+pub(crate) const NONE_HERE: &str = "the limits need a cgroup, and none can be made here";
 
 /// A run's cgroup. Removed when dropped.
 #[derive(Debug)]
@@ -91,7 +94,7 @@ impl Cgroup {
                 .map(|(group, missing)| (Group::V1(group), missing)),
             Err(e) => Err(e),
         };
-        let (kind, missing) = match made {
+        let (kind, missing) = match made.map_err(|e| e.during(Stage::Cgroup)) {
             Ok(made) => made,
             // Only what this host lacks may be let pass; a bad value or a taken id never.
             Err(e) if !lacking(&e) => return Err(e),
@@ -99,7 +102,7 @@ impl Cgroup {
                 (Group::None, vec![format!("every limit by cgroup: {e}")])
             }
             Err(e) => {
-                return Err(e.context("the limits need a cgroup, and none can be made here").hint(
+                return Err(e.context(NONE_HERE).hint(
                     "run as root, or in a delegated cgroup (systemd-run --user --scope -p \
                      Delegate=yes stockade ...); --allow-degraded runs with what rlimits and \
                      timers can do and says so in the outcome",
@@ -115,7 +118,8 @@ impl Cgroup {
                     group.missing.join(", ")
                 ),
             )
-            .hint("--allow-degraded runs without them and says so in the outcome"));
+            .hint("--allow-degraded runs without them and says so in the outcome")
+            .during(Stage::Cgroup));
         }
         if !matches!(group.kind, Group::None) {
             group.limits = in_force(resources, &group.missing);
@@ -185,6 +189,16 @@ impl Cgroup {
         }
     }
 
+    /// How many processes and threads are in it, those that nobody has reaped included.
+    #[must_use]
+    pub fn processes(&self) -> Option<u64> {
+        match &self.kind {
+            Group::V1(group) => group.processes(),
+            Group::V2(group) => group.processes(),
+            Group::None => None,
+        }
+    }
+
     /// Bytes of tmpfs and shared memory charged to it now.
     #[must_use]
     pub fn shmem(&self) -> Option<u64> {
@@ -209,6 +223,8 @@ impl Cgroup {
 /// Whether an error says what the host lacks, and not what the caller did wrong.
 fn lacking(e: &Error) -> bool {
     matches!(e.kind(), Kind::Permission | Kind::Unsupported | Kind::NotFound)
+        // As the cgroup file system is mounted in most containers.
+        || e.errno() == Some(libc::EROFS)
 }
 
 impl Drop for Cgroup {

@@ -136,6 +136,10 @@ impl Group {
         self.part("cpuacct")?.number("cpuacct.usage").map(|ns| ns / 1000)
     }
 
+    pub(super) fn processes(&self) -> Option<u64> {
+        self.part("pids")?.number("pids.current")
+    }
+
     pub(super) fn counters(&self) -> Counters {
         let cpuacct = self.part("cpuacct");
         let memory = self.part("memory");

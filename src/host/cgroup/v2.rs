@@ -98,6 +98,10 @@ impl Group {
         self.own.keyed("cpu.stat", "usage_usec")
     }
 
+    pub(super) fn processes(&self) -> Option<u64> {
+        self.own.number("pids.current")
+    }
+
     pub(super) fn counters(&self) -> Counters {
         let cpu = self.own.read("cpu.stat").unwrap_or_default();
         Counters {

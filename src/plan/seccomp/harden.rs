@@ -9,7 +9,7 @@ use oci_spec::runtime::{Arch as OciArch, LinuxSeccomp, LinuxSeccompAction};
 use super::profile::oci_arch;
 use super::rules::{Cond, ENOSYS, EPERM, Ret, Rule, Table, Test, Verdict, is_permissive};
 use super::syscalls::Abi;
-use super::{Arch, Extra};
+use super::{Arch, Computation, Extra};
 
 /// Arguments are C ints here (`mode_t`, open flags), of which the kernel reads the low 32 bits:
 /// all masks below lie there, so bits set above do not matter.
@@ -51,24 +51,70 @@ const NAMESPACES: [Denial; 4] = [
     ("setns", &[], EPERM),
 ];
 
+/// No further program. The first execve, the job's own start, is denied as well: the supervisor
+/// lets it through by count, since nothing that a filter sees tells it from the next one.
+const PROGRAMS: [Denial; 2] = [("execve", &[], EPERM), ("execveat", &[], EPERM)];
+
+/// No process: without CLONE_THREAD clone(2) makes one.
+const PROCESSES: [Denial; 4] = [
+    ("fork", &[], EPERM),
+    ("vfork", &[], EPERM),
+    // The flags lie behind a pointer. glibc falls back to clone on ENOSYS, but not on EPERM.
+    ("clone3", &[], ENOSYS),
+    ("setns", &[], EPERM),
+];
+const CLONE_THREAD: u64 = 0x1_0000;
+
+/// No socket, no file that is not of the file system, and nothing that does either elsewhere.
+const CHANNELS: [Denial; 14] = [
+    ("socket", &[], EPERM),
+    ("socketpair", &[], EPERM),
+    ("socketcall", &[], EPERM),
+    ("connect", &[], EPERM),
+    ("bind", &[], EPERM),
+    ("listen", &[], EPERM),
+    ("accept", &[], EPERM),
+    ("accept4", &[], EPERM),
+    ("memfd_create", &[], EPERM),
+    ("memfd_secret", &[], EPERM),
+    ("io_uring_setup", &[], EPERM),
+    ("mq_open", &[], EPERM),
+    ("ipc", &[], EPERM),
+    ("shmget", &[], EPERM),
+];
+
 /// Adds the denials that `extra` asks for.
 pub(super) fn harden(table: &mut Table, abi: Abi, extra: &Extra) {
     let suid = extra.restrict_suid_files.then_some(&SUID_FILES[..]);
     let namespaces = extra.restrict_namespaces.then_some(&NAMESPACES[..]);
-    for (name, bits, ret) in suid.into_iter().chain(namespaces).flatten() {
-        let Some(number) = abi.number(name) else { continue };
-        let at = match table.calls.binary_search_by_key(&number, |call| call.0) {
-            Ok(at) => at,
-            Err(at) => {
-                let unlisted = Verdict::always(table.unlisted(number));
-                table.calls.insert(at, (number, unlisted));
-                at
-            }
-        };
+    let computing = extra.computation.map(|_| [&PROGRAMS[..], &PROCESSES, &CHANNELS]);
+    let computing = computing.into_iter().flatten();
+    for (name, bits, ret) in suid.into_iter().chain(namespaces).chain(computing).flatten() {
         let when: Vec<Cond> =
             bits.iter().map(|(arg, bits)| Cond { arg: *arg, test: Test::AnyBit(*bits) }).collect();
-        deny_when(&mut table.calls[at].1, &when, *ret);
+        deny(table, abi, name, &when, *ret);
     }
+    match extra.computation {
+        None => {}
+        Some(Computation { threads: false }) => deny(table, abi, "clone", &[], EPERM),
+        Some(Computation { threads: true }) => {
+            let process = Test::Masked { mask: CLONE_THREAD, value: 0 };
+            deny(table, abi, "clone", &[Cond { arg: 0, test: process }], EPERM);
+        }
+    }
+}
+
+fn deny(table: &mut Table, abi: Abi, name: &str, when: &[Cond], ret: Ret) {
+    let Some(number) = abi.number(name) else { return };
+    let at = match table.calls.binary_search_by_key(&number, |call| call.0) {
+        Ok(at) => at,
+        Err(at) => {
+            let unlisted = Verdict::always(table.unlisted(number));
+            table.calls.insert(at, (number, unlisted));
+            at
+        }
+    };
+    deny_when(&mut table.calls[at].1, when, ret);
 }
 
 /// Makes `verdict` answer `deny` where `when` holds and it would let the call through.

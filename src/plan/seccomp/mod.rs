@@ -15,6 +15,8 @@
 //! * `harden.rs`   denials that stockade adds on top, whatever the profile says
 //! * `compile.rs`  one filter for all architectures: ranges of equal verdict
 //! * `emit.rs`     BPF: binary search over the ranges, argument tests
+//! * `notify.rs`   the same filter with a listener that hears of what is denied
+//! * `interpret.rs` runs a filter as the kernel does
 //!
 //! One filter and not a stack of them, because the kernel runs every filter of a stack on each
 //! call, and loading is the dearest part of seccomp at start (51 µs for one, 967 µs for the stack).
@@ -23,13 +25,13 @@
 mod compile;
 mod emit;
 mod harden;
+pub mod interpret;
+pub mod notify;
 mod precompiled;
 mod profile;
 mod rules;
 mod syscalls;
 
-#[cfg(test)]
-mod interpret;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -87,6 +89,15 @@ pub struct Extra {
     pub restrict_suid_files: bool,
     /// No new namespace may be made and none joined, even if the profile allows it.
     pub restrict_namespaces: bool,
+    /// Nothing but computing: no further program, process or socket.
+    pub computation: Option<Computation>,
+}
+
+/// What a job may do that only computes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Computation {
+    /// Start threads.
+    pub threads: bool,
 }
 
 /// A program for seccomp(2), its flags, and what the user may want to know about it.

@@ -209,7 +209,9 @@ fn multiplexed(name: &str, entry: &Entry) -> Option<(u32, Found<'static>)> {
 
 /// The order in which libseccomp tries overlapping conditions, whatever the order in the profile:
 /// higher argument numbers first, then equality before LT/LE before GT/GE, then the narrower
-/// bound. Of two rules one of which begins like the other, the shorter one.
+/// bound. Of two rules one of which begins like the other, the shorter one. (Where something lies
+/// in the upper half of a value or an argument, libseccomp orders halves, and contradicting rules
+/// may come out otherwise: tests/libseccomp.rs.)
 fn order(a: &[Cond], b: &[Cond]) -> Ordering {
     for (a, b) in a.iter().zip(b) {
         let (a_key, b_key) = (order_key(a), order_key(b));

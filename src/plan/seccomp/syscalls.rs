@@ -49,6 +49,24 @@ impl Abi {
         }
     }
 
+    /// The name of a number, or `None` if this ABI does not have it.
+    pub(super) fn name(self, number: u32) -> Option<&'static str> {
+        let low = number & !X32_BIT;
+        let own = |list: &'static [(&'static str, u32)], n: u32| {
+            list.iter().find(|own| own.1 == n).map(|own| own.0)
+        };
+        let name = match self {
+            Self::X86_64 => x86_64::name(number),
+            Self::X32 if NOT_X32.contains(&low) => None,
+            Self::X32 => own(&X32_OWN, low).or_else(|| x86_64::name(low)),
+            Self::I386 => i386::name(number),
+            Self::Aarch64 if number == 79 => Some("newfstatat"),
+            Self::Aarch64 => aarch64::name(number),
+            Self::Arm => arm::name(number).or_else(|| own(&ARM_OWN, number)),
+        };
+        name.or_else(|| own(&NEWER, low))
+    }
+
     /// The number of a call, or `None` if this ABI does not have it.
     pub(super) fn number(self, name: &str) -> Option<u32> {
         let number = match self {
@@ -57,7 +75,7 @@ impl Abi {
                 .iter()
                 .find(|own| own.0 == name)
                 .map(|own| own.1)
-                .or_else(|| x86_64::number(name))
+                .or_else(|| x86_64::number(name).filter(|number| !NOT_X32.contains(number)))
                 .map(|number| number | X32_BIT),
             Self::I386 => i386::number(name),
             // The kernel calls it newfstatat, as everywhere; the table has the C function's name.
@@ -72,6 +90,19 @@ impl Abi {
             NEWER.iter().find(|newer| newer.0 == name).map(|newer| newer.1 | bit)
         })
     }
+}
+
+/// The ABI of a call that came to a listener, and what it is called. x32 has the architecture of
+/// `x86_64`.
+pub(super) fn abi_of(audit_arch: u32, number: u32) -> Option<(Abi, &'static str)> {
+    [(Abi::X86_64, "x86_64"), (Abi::I386, "x86"), (Abi::Aarch64, "aarch64"), (Abi::Arm, "arm")]
+        .into_iter()
+        .find(|(abi, _)| abi.audit_arch() == audit_arch)
+        .map(|found| match found.0 {
+            // Number -1 is what a tracer sets to skip a call.
+            Abi::X86_64 if number & X32_BIT != 0 && number != u32::MAX => (Abi::X32, "x32"),
+            _ => found,
+        })
 }
 
 /// Whether any ABI knows the name: a profile written for several architectures is no reason to
@@ -132,8 +163,13 @@ const IPC: [(&str, u32); 12] = [
     ("shmctl", 24),
 ];
 
+/// Calls of 64 bits only that have no other number on x32 (arch/x86/entry/syscalls/syscall_64.tbl):
+/// uselib, _sysctl, create_module, get_kernel_syms, query_module, nfsservctl, set_thread_area,
+/// get_thread_area, epoll_ctl_old, epoll_wait_old, vserver, uretprobe, uprobe, map_shadow_stack.
+const NOT_X32: [u32; 14] = [134, 156, 174, 177, 178, 180, 205, 211, 214, 215, 236, 335, 336, 453];
+
 /// The calls for which x32 has its own number (`asm/unistd_x32.h`); all others share that of
-/// `x86_64`. A few old ones x32 lacks; those numbers are ENOSYS in the kernel.
+/// `x86_64`, but for [`NOT_X32`].
 const X32_OWN: [(&str, u32); 36] = [
     ("rt_sigaction", 512),
     ("rt_sigreturn", 513),
@@ -233,6 +269,15 @@ impl<const BYTES: usize> Names<BYTES> {
     }
 }
 
+impl<const BYTES: usize> Names<BYTES> {
+    /// Off the hot path, so all slots are looked at.
+    fn name(&'static self, number: u32) -> Option<&'static str> {
+        let slot = self.slots.iter().find(|s| s.len > 0 && u32::from(s.number) == number)?;
+        let start = usize::from(slot.at);
+        str::from_utf8(self.text.get(start..start + usize::from(slot.len))?).ok()
+    }
+}
+
 macro_rules! table {
     ($abi:ident, $names:ident) => {
         mod $abi {
@@ -277,6 +322,10 @@ macro_rules! table {
 
             pub(super) fn number(name: &str) -> Option<u32> {
                 NAMES.number(name)
+            }
+
+            pub(super) fn name(number: u32) -> Option<&'static str> {
+                NAMES.name(number)
             }
         }
     };

@@ -19,7 +19,7 @@ impl Asked {
     pub(super) fn call(&self, abi: Abi, nr: u32, args: &[u64]) -> u32 {
         let mut all = [0; 6];
         all[..args.len()].copy_from_slice(args);
-        run(&self.0.instructions, &Call { nr, arch: abi.audit_arch(), args: all })
+        run(&self.0.instructions, &Call { nr, arch: abi.audit_arch(), args: all }).unwrap()
     }
 
     /// By name; on x86_64.
@@ -250,6 +250,8 @@ fn x32_is_killed_unless_listed_but_a_skipped_call_is_not() {
     assert_eq!(asked.call(Abi::X86_64, X32_BIT | 16, &[]), err(1), "x32 has its own ioctl");
     assert_eq!(asked.call(Abi::X86_64, X32_BIT | 515, &[]), err(38), "newest is 514");
     assert_eq!(asked.call(Abi::X86_64, 40, &[]), err(38), "newest is 39 without x32");
+    assert_eq!(Abi::X32.number("set_thread_area"), None, "a call of 64 bits only");
+    assert_eq!(Abi::X32.name(X32_BIT | 205), None);
 }
 
 /// Kernels before 5.4 took x32's numbers without the x32 bit: 521 was ptrace.

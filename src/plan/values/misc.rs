@@ -205,6 +205,12 @@ pub enum SecurityOpt {
     SeccompBuiltin,
     /// `seccomp=FILE`: a profile, by its path as typed.
     SeccompFile(String),
+    /// `landlock=auto`: as far as the kernel has it.
+    LandlockAuto,
+    /// `landlock=required`: in full or not at all.
+    LandlockRequired,
+    /// `landlock=off`.
+    LandlockOff,
 }
 
 /// `--security-opt name[=value]`; Docker's older `name:value` works too.
@@ -228,11 +234,16 @@ pub fn security_opt(value: &str) -> Result<SecurityOpt> {
             Err(bad("the path holds a NUL".to_owned()))
         }
         ("seccomp", Some(path)) => Ok(SecurityOpt::SeccompFile(path.to_owned())),
+        ("landlock", Some("auto")) => Ok(SecurityOpt::LandlockAuto),
+        ("landlock", Some("required")) => Ok(SecurityOpt::LandlockRequired),
+        ("landlock", Some("off")) => Ok(SecurityOpt::LandlockOff),
+        ("landlock", _) => Err(bad("it is neither auto nor required nor off".to_owned())
+            .hint("use landlock=auto, landlock=required or landlock=off")),
         ("apparmor" | "label" | "systempaths" | "writable-cgroups", _) => {
             Err(bad(format!("{name} is not supported")))
         }
         _ => Err(bad(format!("unknown option {}", quote(name)))
-            .suggest(name, &["no-new-privileges", "seccomp"])),
+            .suggest(name, &["no-new-privileges", "seccomp", "landlock"])),
     }
 }
 
@@ -335,9 +346,12 @@ mod tests {
         );
         assert_eq!(security_opt("seccomp:unconfined"), Ok(SecurityOpt::SeccompUnconfined));
         assert_eq!(security_opt("seccomp=unconfined"), Ok(SecurityOpt::SeccompUnconfined));
+        assert_eq!(security_opt("landlock=auto"), Ok(SecurityOpt::LandlockAuto));
+        assert_eq!(security_opt("landlock:required"), Ok(SecurityOpt::LandlockRequired));
+        assert_eq!(security_opt("landlock=off"), Ok(SecurityOpt::LandlockOff));
         assert_eq!(security_opt("seccomp=a:b=c"), Ok(SecurityOpt::SeccompFile("a:b=c".into())));
         let words = "seccomp seccomp= apparmor=unconfined label=disable label:disable no-new-privileges= \
-            no-new-privileges=1 selinux =";
+            no-new-privileges=1 selinux = landlock landlock= landlock=on";
         for bad in words.split_whitespace().chain(["", "seccomp=a\0"]) {
             assert!(security_opt(bad).is_err(), "{bad:?}");
         }

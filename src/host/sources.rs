@@ -1,0 +1,262 @@
+//! Files of the host that become mounts of the jail: found by path once, checked, and copied.
+//!
+//! A privileged parent copies them as detached mounts and sends them, while the child is already
+//! at work on what comes before. An ordinary user has no right to copy mounts of the host's
+//! namespace: its child copies its own, and compares.
+
+#![forbid(unsafe_code)]
+
+use crate::child::rootfs::Tree;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::host::arm::c_path;
+use crate::host::idmap::{self, MountNamespaces};
+use crate::plan::formats::mountinfo;
+use crate::plan::ids::{self, IdMap};
+use crate::plan::values::quote;
+use crate::plan::{BindIds, Expect, UserNamespace};
+use crate::sys::mount::{self, attr};
+use crate::sys::{fs, io};
+use crate::wire::{Message, Sources};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The first message has this many, so that the child need not wait for all.
+const FIRST: usize = 4;
+
+/// A source that is still to be found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending<'p> {
+    pub(crate) path: &'p Path,
+    pub(crate) ids: BindIds,
+    pub(crate) expect: Expect,
+    pub(crate) optional: bool,
+    /// Whether it is the root file system.
+    pub(crate) root: bool,
+}
+
+/// For an ordinary user's child: the path, what is there, and whether that is a directory.
+pub(crate) fn look(path: &Path, expect: Expect, optional: bool) -> Result<(Tree, bool)> {
+    let shown = quote(&path.to_string_lossy());
+    let path_c = c_path(path)?;
+    let fd = fs::open_at(fs::cwd(), &path_c, libc::O_PATH, 0)
+        .map_err(|e| Error::os(format!("open {shown}"), e).during(Stage::Mounts))?;
+    let seen = check(&fd, expect, &shown)?;
+    if !optional && seen.is(libc::S_IFDIR) {
+        refuse_kernel_mounts_below(&fd, &shown)?;
+    }
+    Ok((Tree::Path { path: path_c, dev: seen.dev, ino: seen.ino }, seen.is(libc::S_IFDIR)))
+}
+
+/// Finds and sends all, in their order. `pid` is the child, whose id maps are in place.
+///
+/// # Errors
+/// One cannot be had. The child is then waiting for it and has to be killed.
+pub(crate) fn send(
+    pending: &[Pending<'_>],
+    user: Option<&UserNamespace>,
+    pid: i32,
+    socket: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut copier = Copier { user, pid, namespaces: MountNamespaces::default(), own: None };
+    let mut rest = pending;
+    let mut most = FIRST;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(most));
+        let mut message =
+            Sources { count: u32::try_from(now.len()).unwrap_or(0), ..Default::default() };
+        let mut fds = Vec::with_capacity(now.len());
+        for (bit, source) in (0u64..).zip(now) {
+            match copier.copy(source) {
+                Ok((fd, directory)) => {
+                    fds.push(fd);
+                    message.directories |= u64::from(directory) << bit;
+                }
+                Err(e) if source.optional && e.errno() == Some(libc::ENOENT) => {
+                    message.absent |= 1 << bit;
+                }
+                Err(e) if source.root => return Err(e.context("the rootfs")),
+                Err(e) => return Err(e),
+            }
+        }
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        io::send_many(socket, &Message::Sources(message).to_bytes(), &borrowed)
+            .map_err(|e| Error::os("send the child its sources", e))?;
+        rest = later;
+        most = Sources::MOST;
+    }
+    Ok(())
+}
+
+/// Copies mounts of the host, with the ids that the jail is to see.
+struct Copier<'a> {
+    user: Option<&'a UserNamespace>,
+    pid: i32,
+    namespaces: MountNamespaces,
+    /// The jail's own user namespace.
+    own: Option<OwnedFd>,
+}
+
+impl Copier<'_> {
+    /// The mount, detached, and whether it is of a directory. The one look-up by path; from here
+    /// on by descriptor.
+    fn copy(&mut self, source: &Pending<'_>) -> Result<(OwnedFd, bool)> {
+        let shown = quote(&source.path.to_string_lossy());
+        let path = c_path(source.path)?;
+        let open = |e| Error::os(format!("open {shown}"), e).during(Stage::Mounts);
+        // In one call, but for a directory of the user's, of which the path is needed.
+        let found = if source.optional || source.expect != Expect::FileOrDirectory {
+            None
+        } else {
+            Some(fs::open_at(fs::cwd(), &path, libc::O_PATH, 0).map_err(open)?)
+        };
+        let tree = match &found {
+            None => mount::clone_tree(fs::cwd(), &path, true).map_err(open)?,
+            Some(fd) => mount::clone_tree(fd.as_fd(), c"", true).map_err(|e| {
+                Error::os(format!("copy the mount of {shown}"), e).during(Stage::Mounts)
+            })?,
+        };
+        let seen = check(&tree, source.expect, &shown)?;
+        let directory = seen.is(libc::S_IFDIR);
+        if source.root && !directory {
+            return Err(Error::new(Kind::InvalidConfig, format!("{shown} is no directory")));
+        }
+        if let Some(fd) = found.filter(|_| directory) {
+            refuse_kernel_mounts_below(&fd, &shown)?;
+        }
+        self.map_ids(&tree, source.ids, &seen, &shown)?;
+        Ok((tree, directory))
+    }
+
+    fn map_ids(
+        &mut self,
+        tree: &OwnedFd,
+        ids: BindIds,
+        seen: &fs::Stat,
+        shown: &str,
+    ) -> Result<()> {
+        let Some(user) = self.user else { return Ok(()) };
+        let namespace = match ids {
+            BindIds::Plain => return Ok(()),
+            BindIds::Same => {
+                let own = match self.own.take() {
+                    Some(own) => own,
+                    None => idmap::user_namespace(self.pid)?,
+                };
+                let own: &OwnedFd = self.own.insert(own);
+                own.as_fd()
+            }
+            BindIds::OwnerIs(uid, gid) => {
+                let one = |on_disk: u32, maps: &[IdMap], inside: u32| {
+                    ids::outside(maps, inside).map(|outside| IdMap {
+                        inside: on_disk,
+                        outside,
+                        count: 1,
+                    })
+                };
+                let (Some(uids), Some(gids)) =
+                    (one(seen.uid, &user.uids, uid), one(seen.gid, &user.gids, gid))
+                else {
+                    return Err(Error::new(
+                        Kind::InvalidConfig,
+                        format!("{uid}:{gid} is not mapped in the jail"),
+                    ));
+                };
+                self.namespaces.get(uids, gids)?
+            }
+        };
+        mount::set_attr(tree.as_fd(), attr::IDMAP, 0, true, Some(namespace))
+            .map_err(|e| cannot_map(shown, e))
+    }
+}
+
+/// What is there has to be what is expected.
+fn check(fd: &OwnedFd, expect: Expect, shown: &str) -> Result<fs::Stat> {
+    let seen = fs::stat(fd.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?;
+    match expect {
+        Expect::FileOrDirectory if !seen.is(libc::S_IFDIR) && !seen.is(libc::S_IFREG) => Err(
+            Error::new(Kind::Refused, format!("{shown} is neither a directory nor a regular file"))
+                .hint("devices, sockets and FIFOs of the host are not given to a jail"),
+        ),
+        Expect::CharDevice(major, minor)
+            if !seen.is(libc::S_IFCHR) || seen.rdev != libc::makedev(major, minor) =>
+        {
+            Err(Error::new(
+                Kind::Refused,
+                format!("{shown} is not the character device {major}:{minor}"),
+            ))
+        }
+        Expect::FileOrDirectory => refuse_kernel_files(fd, shown).map(|()| seen),
+        Expect::CharDevice(..) | Expect::Any => Ok(seen),
+    }
+}
+
+/// File systems that are about the host and not files of it: a jail that saw the host's /proc could
+/// mount one of its own in a nested user namespace, and look at the host's processes.
+const KERNEL_FILE_SYSTEMS: &[(i64, &str)] = &[
+    (0x9fa0, "proc"),
+    (0x6265_6572, "sysfs"),
+    (0x1cd1, "devpts"),
+    (0x6367_7270, "cgroup2"),
+    (0x0027_e0eb, "cgroup"),
+    (0x6462_6720, "debugfs"),
+    (0x7472_6163, "tracefs"),
+    (0x7363_6673, "securityfs"),
+    (0xcafe_4a11, "bpf"),
+    (0x6e73_6673, "nsfs"),
+];
+
+fn refuse_kernel_files(fd: &OwnedFd, shown: &str) -> Result<()> {
+    let magic = fs::statfs(fd.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?.magic;
+    match KERNEL_FILE_SYSTEMS.iter().find(|(m, _)| *m == magic) {
+        None => Ok(()),
+        Some((_, name)) => Err(Error::new(
+            Kind::Refused,
+            format!("{shown} is on the host's {name}, which is not given to a jail"),
+        )
+        .hint("a jail has a /proc of its own; copy what it needs into a file")),
+    }
+}
+
+/// The kernel or the file system has no id-mapped mounts.
+fn cannot_map(shown: &str, e: crate::sys::Errno) -> Error {
+    let error = Error::os(format!("map the ids of {shown}"), e);
+    if [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::EPERM].contains(&e.0) {
+        return error.with_kind(Kind::Unsupported).hint(
+            "its file system may not support id-mapped mounts (Linux 5.12, tmpfs 6.3, overlayfs \
+             5.19): with --no-idmap, or noidmap for one volume, files keep their owners and the \
+             job has what everybody has",
+        );
+    }
+    error
+}
+
+/// What is mounted below a directory comes along with it, and none of it may be about the host
+/// either. The directories of the host view, which are optional, hold no such mounts, and most
+/// jails have no others: their start does not depend on how much the host has mounted.
+fn refuse_kernel_mounts_below(directory: &OwnedFd, shown: &str) -> Result<()> {
+    let table = "/proc/self/mountinfo";
+    let data = std::fs::read(table).map_err(|e| Error::os(format!("read {table}"), e))?;
+    // What the descriptor is of, and not what the path may be by now.
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+        .map_err(|e| Error::os(format!("find where {shown} is"), e))?;
+    for mount in mountinfo::mounts(&data) {
+        // One that cannot be read could be one that leaks.
+        let mount = mount.map_err(|e| Error::new(Kind::Os, format!("{table}: {e}")))?;
+        let point = Path::new(OsStr::from_bytes(&mount.mount_point));
+        let kind = String::from_utf8_lossy(&mount.fstype);
+        if point.starts_with(&real) && KERNEL_FILE_SYSTEMS.iter().any(|(_, name)| *name == kind) {
+            let below = quote(&point.to_string_lossy());
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the host's {kind} is mounted below {shown}, on {below}"),
+            )
+            .hint(
+                "what is mounted below a volume comes along with it, and that is not given to a \
+                 jail: give the directories that the job needs, such as -v /usr:/x/usr:ro",
+            ));
+        }
+    }
+    Ok(())
+}
