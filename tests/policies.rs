@@ -91,7 +91,9 @@ fn a_shell_script_runs_with_its_profile() {
         let run = jail(["--profile", "shell", "--", shell, "-c", script]).exits(0);
         assert_eq!(run.stdout, "A\nB\nC.UTF-8\n", "{run:#?}");
     }
-    let bomb = "f() { f | f & }; f; wait";
+    // Each part waits for those that it started, so that the bomb does not fizzle out before the
+    // limit.
+    let bomb = "f() { f | f & wait; }; f";
     let run = jail(["--profile", "shell", "--timeout", "3s", "--", "bash", "-c", bomb]);
     assert!(run.hit("pids"), "{run:#?}");
 }
