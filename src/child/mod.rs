@@ -149,11 +149,15 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
         Err(e) if e.0 == libc::ENOSYS => {}
         other => other.at(Step::Keyring)?,
     }
-    // Begun here and joined below: making one takes the kernel as long as all the mounts.
-    let network = if armed.network { Some(network::begin()?) } else { None };
     // The mounts are allowed as they are made; the job puts it on.
     let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
-    rootfs::set_up(&armed.rootfs, socket, ruleset.as_ref())?;
+    // Begun among the mounts and joined after them: making one takes the kernel as long as all of
+    // them.
+    let mut network = None;
+    rootfs::set_up(&armed.rootfs, socket, ruleset.as_ref(), &mut || {
+        network = if armed.network { Some(network::begin()?) } else { None };
+        Ok(())
+    })?;
     if let Some(network) = network {
         network.join()?;
     }

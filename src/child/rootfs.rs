@@ -104,8 +104,14 @@ struct Work<'a> {
     held: Option<(&'a CStr, OwnedFd)>,
 }
 
-/// Builds the root and makes it the root.
-pub(super) fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>, ruleset: Option<&Ruleset>) -> Done {
+/// Builds the root and makes it the root. `beside` is called once, when all sources are here: what
+/// it starts may take the supervisor's processor, and should not while we wait for that.
+pub(super) fn set_up(
+    armed: &ArmedRoot,
+    socket: BorrowedFd<'_>,
+    ruleset: Option<&Ruleset>,
+    beside: &mut impl FnMut() -> Done,
+) -> Done {
     // Modes of what is made here are meant as they are; the job gets its own umask.
     sys::process::umask(0);
     // Nothing that is mounted from here on shows outside, and nothing outside here.
@@ -128,12 +134,20 @@ pub(super) fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>, ruleset: Option<
         foreign_modes: armed.foreign_modes,
         held: None,
     };
+    let mut waiting = true;
     for (index, (step, rights)) in (0..).zip(armed.steps.iter().zip(&armed.step_rights)) {
+        if waiting && armed.inbox.is_complete() {
+            waiting = false;
+            beside()?;
+        }
         let made = work.run(step).at_index(Step::Mount, index)?;
         // By the mount's own descriptor: no path is looked up for it.
         if let (Some(ruleset), Some((mount, directory))) = (ruleset, made) {
             ruleset.allow(mount.as_fd(), directory, *rights, index + 1)?;
         }
+    }
+    if waiting {
+        beside()?;
     }
     if let Some(ruleset) = ruleset {
         ruleset.allow(root.as_fd(), true, armed.rights, 0)?;

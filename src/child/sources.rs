@@ -37,6 +37,11 @@ impl Inbox {
         Inbox { sources, known: Cell::new(0) }
     }
 
+    /// Whether all have come.
+    pub fn is_complete(&self) -> bool {
+        self.known.get() == self.sources.len()
+    }
+
     /// The mount and whether it is of a directory, when it has come; `None`: the host has no such
     /// file, and the job can do without.
     pub fn take(

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::options::{self, Report};
+use super::typed::Typed;
 use super::{FAILED, eprint, print_line};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::audit::AuditLog;
@@ -18,11 +19,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 /// Runs it and returns the exit status.
-pub(super) fn main(args: Vec<OsString>, began: Instant) -> u8 {
-    let words = std::iter::once(OsString::from("stockade jail")).chain(args);
-    let words: Vec<OsString> = words.collect();
-    let matches = match options::command().try_get_matches_from(&words) {
-        Ok(matches) => matches,
+pub(super) fn main(args: &[OsString], began: Instant) -> u8 {
+    let typed = match options::read(args) {
+        Ok(typed) => typed,
         Err(e) if e.kind() == ErrorKind::DisplayHelp => {
             print_line(&e.to_string());
             return 0;
@@ -30,11 +29,11 @@ pub(super) fn main(args: Vec<OsString>, began: Instant) -> u8 {
         Err(e) => {
             let error = super::misunderstood(&e, "stockade jail");
             eprint(&error);
-            audit_misunderstood(&error, &options::report_so_far(&words));
+            audit_misunderstood(&error, &options::report_so_far(args));
             return FAILED;
         }
     };
-    let report = options::report(&matches);
+    let report = options::report(&typed);
     // Both before the run: afterwards it would be too late to say that they cannot be written.
     let mut audit = match open_audit(&report) {
         Ok(audit) => audit,
@@ -47,7 +46,7 @@ pub(super) fn main(args: Vec<OsString>, began: Instant) -> u8 {
         Ok(result) => result,
         Err(error) => return failed(error, &report, None, audit),
     };
-    match run(&matches, &report, result.as_ref(), &mut audit, began) {
+    match run(&typed, &report, result.as_ref(), &mut audit, began) {
         Ok(status) => status,
         Err(error) => failed(error, &report, result.as_ref(), audit),
     }
@@ -119,13 +118,13 @@ fn with_a_hint(error: Error) -> Error {
 }
 
 fn run(
-    matches: &clap::ArgMatches,
+    typed: &Typed,
     report: &Report,
     result: Option<&OwnedFd>,
     audit: &mut Option<Audit>,
     began: Instant,
 ) -> Result<u8> {
-    let mut jail = options::jail(matches)?.began(began);
+    let mut jail = options::jail(typed)?.began(began);
     if report.explain {
         print_line(&jail.explain()?);
         return Ok(0);

@@ -9,6 +9,7 @@ mod options;
 mod policy;
 mod profile;
 mod settings;
+mod typed;
 
 use crate::error::{Error, Kind};
 use crate::plan::values::quote;
@@ -39,7 +40,7 @@ pub fn main(args: Vec<OsString>) -> u8 {
     let mut args = args.into_iter();
     args.next();
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
-        Some("jail") => jail::main(args.collect(), began),
+        Some("jail") => jail::main(&args.collect::<Vec<_>>(), began),
         Some("audit") => audit::main(args.collect()),
         Some("doctor") => doctor::main(&args.collect::<Vec<_>>()),
         Some("policy") => policy::main(args.collect()),
