@@ -195,6 +195,11 @@ fn a_volume_is_wrong() {
         "add source=/path",
     );
     bad(&["--tmpfs", "/a", "--tmpfs", "/a"], "two mounts on \"/a\"", "give each target once");
+    bad(
+        &["--tmpfs", "/a", "--tmpfs", "/b", "--tmpfs", "//a/"],
+        "two mounts on \"/a\"",
+        "give each target once",
+    );
     bad(&["--tmpfs", "tmp"], "invalid tmpfs destination \"tmp\": it is not an absolute path", HELP);
 }
 

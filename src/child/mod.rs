@@ -17,6 +17,7 @@ pub(crate) mod append;
 mod init;
 pub mod landlock;
 mod network;
+pub mod place;
 mod privs;
 pub mod rootfs;
 pub mod sources;

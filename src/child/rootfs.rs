@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::landlock::Ruleset;
+use super::place::Place;
 use super::sources::{Inbox, Opened, open_tree};
 use super::{At, Done, Failure};
 use crate::sys::fs::{self, Resolve};
@@ -58,18 +59,6 @@ pub enum Tree {
         /// Its inode.
         ino: u64,
     },
-}
-
-/// A place in the root: relative to it, with all its ancestors, so that nothing is composed in
-/// the child.
-#[derive(Debug)]
-pub struct Place {
-    /// `a/b/c`.
-    pub full: CString,
-    /// `a`, `a/b`; and the name of the next component after each.
-    pub ancestors: Vec<(CString, CString)>,
-    /// The first component, or `.` for the root itself.
-    pub first: CString,
 }
 
 /// A step, armed.
@@ -275,7 +264,7 @@ impl<'a> Work<'a> {
             }
             ArmedStep::Mask { target } => self.mask(target)?,
             ArmedStep::Remount { target } => {
-                let there = self.open(&target.full, libc::O_PATH, Resolve::InRoot)?;
+                let there = self.open(target.full(), libc::O_PATH, Resolve::InRoot)?;
                 mount::set_attr(there.as_fd(), attr::RDONLY, 0, false, None)?;
             }
             ArmedStep::ReadOnly { target } => {
@@ -304,7 +293,7 @@ impl<'a> Work<'a> {
     /// What is at a place, whatever it is, looked up in its directory if that is there.
     fn open_if_there(&mut self, place: &'a Place) -> sys::Result<Option<Target<'a>>> {
         let absent = |e: &Errno| e.0 == libc::ENOENT || e.0 == libc::ENOTDIR;
-        let found = match place.ancestors.last() {
+        let found = match place.parent() {
             Some((dir, name)) => match self.hold(dir) {
                 // A name alone: if it is a symlink it is resolved from the root, below.
                 Ok(()) => fs::open_beneath(
@@ -320,12 +309,12 @@ impl<'a> Work<'a> {
         };
         let found = match found {
             Err(e) if e.0 == libc::ELOOP || e.0 == libc::EXDEV => {
-                self.open(&place.full, libc::O_PATH, Resolve::InRoot)
+                self.open(place.full(), libc::O_PATH, Resolve::InRoot)
             }
             other => other,
         };
         match found {
-            Ok(fd) => Ok(Some(Target(&place.full, fd))),
+            Ok(fd) => Ok(Some(Target(place.full(), fd))),
             Err(e) if absent(&e) => Ok(None),
             Err(e) => Err(e),
         }
@@ -355,11 +344,11 @@ impl<'a> Work<'a> {
         match fs::mkdir_at(parent, name, mode) {
             Ok(()) => {
                 let made = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;
-                Ok(Target(&place.full, made))
+                Ok(Target(place.full(), made))
             }
             Err(e) if [libc::EEXIST, libc::EROFS, libc::EACCES, libc::EPERM].contains(&e.0) => {
-                match self.open(&place.full, flags, resolve) {
-                    Ok(there) => Ok(Target(&place.full, there)),
+                match self.open(place.full(), flags, resolve) {
+                    Ok(there) => Ok(Target(place.full(), there)),
                     // Not there either: then why it could not be made is the answer.
                     Err(missing) if missing.0 == libc::ENOENT => Err(e),
                     Err(other) => Err(other),
@@ -371,8 +360,8 @@ impl<'a> Work<'a> {
 
     /// The directory that a place is in, made where missing, and the last name.
     fn parent(&mut self, place: &'a Place) -> sys::Result<(BorrowedFd<'_>, &'a CStr)> {
-        let Some((nearest, name)) = place.ancestors.last() else {
-            return Ok((self.root, &place.first));
+        let Some((nearest, name)) = place.parent() else {
+            return Ok((self.root, place.first()));
         };
         match self.hold(nearest) {
             Err(e) if e.0 == libc::ENOENT => self.make_ancestors(place)?,
@@ -385,8 +374,8 @@ impl<'a> Work<'a> {
     fn make_ancestors(&mut self, place: &'a Place) -> sys::Result<()> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
         let mut above: Option<OwnedFd> = None;
-        let mut component: &CStr = &place.first;
-        for (path, next) in &place.ancestors {
+        let mut component = place.first();
+        for (path, next) in place.ancestors() {
             let opened = match self.open(path, flags, Resolve::InRoot) {
                 Err(e) if e.0 == libc::ENOENT => {
                     let parent = above.as_ref().map_or(self.root, |fd| fd.as_fd());
@@ -400,7 +389,7 @@ impl<'a> Work<'a> {
             above = Some(opened);
             component = next;
         }
-        if let (Some(fd), Some((path, _))) = (above, place.ancestors.last()) {
+        if let (Some(fd), Some((path, _))) = (above, place.parent()) {
             self.held = Some((path, fd));
         }
         Ok(())
@@ -411,9 +400,9 @@ impl<'a> Work<'a> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let (parent, name) = self.parent(place)?;
         match fs::open_at(parent, name, flags, 0o644) {
-            Ok(made) => Ok(Target(&place.full, made)),
-            Err(e) => match self.open(&place.full, libc::O_PATH, Resolve::InRoot) {
-                Ok(there) => Ok(Target(&place.full, there)),
+            Ok(made) => Ok(Target(place.full(), made)),
+            Err(e) => match self.open(place.full(), libc::O_PATH, Resolve::InRoot) {
+                Ok(there) => Ok(Target(place.full(), there)),
                 Err(missing) if missing.0 == libc::ENOENT => Err(e),
                 Err(other) => Err(other),
             },

@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::child::landlock::ArmedLandlock;
-use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Place, Tree};
+use crate::child::place::Place;
+use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Tree};
 use crate::child::sources::{Inbox, Source};
 use crate::child::{Armed, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
@@ -21,7 +22,7 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// Builds a C string; a NUL inside is an error that names what it is in.
 fn c(what: &str, bytes: &[u8]) -> Result<CString> {
@@ -47,25 +48,12 @@ pub(crate) fn attr_bits(a: Attrs) -> u64 {
 
 /// The place of an absolute path in the root. `..` does not get here: the plan's check refuses it.
 fn place(path: &Path) -> Result<Place> {
-    let names: Vec<&[u8]> = path
-        .components()
-        .filter_map(|part| match part {
-            Component::Normal(name) => Some(name.as_bytes()),
-            _ => None,
-        })
-        .collect();
-    let Some((first, _)) = names.split_first() else {
-        let dot = CString::from(c".");
-        return Ok(Place { full: dot.clone(), ancestors: Vec::new(), first: dot });
-    };
-    let mut ancestors = Vec::with_capacity(names.len().saturating_sub(1));
-    let mut so_far: Vec<u8> = first.to_vec();
-    for name in names.iter().skip(1) {
-        ancestors.push((c("path", &so_far)?, c("path", name)?));
-        so_far.push(b'/');
-        so_far.extend_from_slice(name);
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.contains(&0) {
+        return c("path", bytes).map(|_| Place::new(&[]));
     }
-    Ok(Place { full: c("path", &so_far)?, ancestors, first: c("path", first)? })
+    let names = bytes.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".");
+    Ok(Place::new(&names.collect::<Vec<_>>()))
 }
 
 fn options(list: &[(String, Option<String>)]) -> Result<Options> {
@@ -312,13 +300,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_knows_its_ancestors() {
-        let p = place(Path::new("/a//b/./c")).unwrap();
-        assert_eq!(p.full.as_c_str(), c"a/b/c");
-        assert_eq!(p.first.as_c_str(), c"a");
-        let ancestors: Vec<_> =
-            p.ancestors.iter().map(|(a, n)| (a.as_c_str(), n.as_c_str())).collect();
-        assert_eq!(ancestors, [(c"a", c"b"), (c"a/b", c"c")]);
-        assert_eq!(place(Path::new("/")).unwrap().full.as_c_str(), c".");
+    fn the_place_of_a_path_is_written_plainly() {
+        let p = place(Path::new("/a//b/./c/")).unwrap();
+        assert_eq!((p.full(), p.first()), (c"a/b/c", c"a"));
+        assert_eq!(place(Path::new("/")).unwrap().full(), c".");
+        assert!(place(Path::new("/a\0b")).is_err());
     }
 }

@@ -122,8 +122,13 @@ fn duplicates(plan: &Plan) -> Result<()> {
             seen.push(step.target());
         }
     }
-    // Path compares by components: /a//b is /a/b.
-    seen.sort_unstable();
+    // Path compares by components: /a//b is /a/b. Where every path is written plainly, as ours are,
+    // bytes do, in a tenth of the time.
+    if seen.iter().all(|path| is_plain(path)) {
+        seen.sort_unstable_by_key(|path| path.as_os_str().as_encoded_bytes());
+    } else {
+        seen.sort_unstable();
+    }
     for pair in seen.windows(2) {
         if let [a, b] = pair
             && a == b
@@ -135,6 +140,12 @@ fn duplicates(plan: &Plan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether no other way to write the same path is plainer.
+fn is_plain(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    !bytes.ends_with(b"/") && !bytes.windows(2).any(|two| two == b"//" || two == b"/.")
 }
 
 fn sources(plan: &Plan) -> Result<()> {
