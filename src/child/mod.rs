@@ -159,15 +159,17 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
         network = if armed.network { Some(network::begin()?) } else { None };
         Ok(())
     })?;
-    if let Some(network) = network {
-        network.join()?;
-    }
     // After the mounts, which the supervisor has used to make the cgroups; before anything of the
     // job's runs.
     join_cgroups(armed)?;
     // Once more: the supervisor may have moved us meanwhile, and does nothing of it after Proceed.
     allow_processors(armed);
     sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
+    // As late as can be, since it may still be in the making; and it has ended when the job's
+    // process begins.
+    if let Some(network) = network {
+        network.join()?;
+    }
     let terminal = if armed.terminal { Some(open_terminal(armed)?) } else { None };
     Ok((terminal, ruleset))
 }
