@@ -47,7 +47,7 @@ pub(crate) fn probe() -> Result<Facts> {
         may_raise_limits: cred::has_effective(CAP_SYS_RESOURCE),
         hard_rlimits,
         toplevel: toplevel(),
-        cpu_lists: cpu_lists(),
+        cpus_online: read_bounded(Path::new("/sys/devices/system/cpu/online")).unwrap_or_default(),
         fresh_id: fresh_id()?,
     })
 }
@@ -102,16 +102,6 @@ fn toplevel() -> Vec<(String, Option<std::path::PathBuf>)> {
                 }
                 Err(_) => None,
             }
-        })
-        .collect()
-}
-
-fn cpu_lists() -> Vec<(String, Vec<u8>)> {
-    ["online", "possible", "present"]
-        .into_iter()
-        .filter_map(|name| {
-            let path = format!("/sys/devices/system/cpu/{name}");
-            Some((name.to_owned(), read_bounded(Path::new(&path)).ok()?))
         })
         .collect()
 }

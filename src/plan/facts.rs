@@ -30,8 +30,8 @@ pub struct Facts {
     pub hard_rlimits: [u64; 16],
     /// Top-level directories of the host view: name, and the symlink's target where it is one.
     pub toplevel: Vec<(String, Option<PathBuf>)>,
-    /// `/sys/devices/system/cpu/{online,possible,present}`, where readable.
-    pub cpu_lists: Vec<(String, Vec<u8>)>,
+    /// The host's processors that are online, as sysfs writes them; empty: unknown.
+    pub cpus_online: Vec<u8>,
     /// `ID`: a name nobody else uses.
     pub fresh_id: String,
 }
@@ -59,7 +59,7 @@ impl Facts {
             may_raise_limits: true,
             hard_rlimits: [u64::MAX; 16],
             toplevel: vec![("usr".to_owned(), None)],
-            cpu_lists: vec![("online".to_owned(), b"0-1\n".to_vec())],
+            cpus_online: b"0-1\n".to_vec(),
             fresh_id: "abc".to_owned(),
         }
     }

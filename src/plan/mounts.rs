@@ -67,11 +67,13 @@ pub(super) fn kernel_filesystems(
         owner: None,
         attrs: Attrs::PSEUDO,
     });
-    for (name, contents) in &facts.cpu_lists {
+    // To count processors by. What the host could have and has switched off is not the jail's affair.
+    let names = ["online", "possible", "present"];
+    for name in names.into_iter().filter(|_| !facts.cpus_online.is_empty()) {
         steps.push(MountStep::File {
             target: format!("/sys/devices/system/cpu/{name}").into(),
             mode: 0o444,
-            contents: contents.clone(),
+            contents: facts.cpus_online.clone(),
         });
     }
     steps.push(MountStep::Remount { target: "/sys".into() });

@@ -125,7 +125,7 @@ pub(super) mod tests {
             may_raise_limits: false,
             hard_rlimits: [u64::MAX; 16],
             toplevel: Vec::new(),
-            cpu_lists: Vec::new(),
+            cpus_online: Vec::new(),
             fresh_id: "test".into(),
         }
     }
