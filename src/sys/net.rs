@@ -22,7 +22,7 @@ pub fn loopback_up() -> Result<OwnedFd> {
     // SAFETY: ifreq is integers and a union of plain data, for which all-zero is a value.
     let mut req: libc::ifreq = unsafe { core::mem::zeroed() };
     for (slot, byte) in req.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *slot = byte.cast_signed();
+        *slot = libc::c_char::from_ne_bytes([*byte]);
     }
     // A new namespace's lo has no other flag that would have to be kept.
     req.ifr_ifru.ifru_flags = UP_RUNNING;
