@@ -163,12 +163,13 @@ pub enum Message {
     Pool,
     /// Child to supervisor, with a descriptor: the master side of the job's terminal.
     Console,
-    /// Child to supervisor, with a descriptor: the listener of the job's filter.
-    Listener,
+    /// Child to supervisor, with a descriptor: the listener of the job's filter, and when the
+    /// command is about to be executed (CLOCK_MONOTONIC, nanoseconds).
+    Listener(u64),
     /// Child to supervisor: set-up failed here; the job was not run.
     Failed(Fail),
-    /// Child to supervisor: execve succeeded.
-    Started,
+    /// Child to supervisor: execve succeeded; when it began (CLOCK_MONOTONIC, nanoseconds).
+    Started(u64),
     /// Child to supervisor: the job ended.
     Exited(Exit),
 }
@@ -190,14 +191,20 @@ impl Message {
             Message::Console => (6, 0, 0, 0),
             Message::Join => (7, 0, 0, 0),
             Message::Proceed => (8, 0, 0, 0),
-            Message::Listener => (9, 0, 0, 0),
+            Message::Listener(at) => {
+                put(&mut out, 16, &at.to_ne_bytes());
+                (9, 0, 0, 0)
+            }
             Message::Sources(s) => {
                 put(&mut out, 16, &s.absent.to_ne_bytes());
                 put(&mut out, 24, &s.directories.to_ne_bytes());
                 (10, s.count, 0, 0)
             }
             Message::Failed(f) => (3, f.step as u32, f.index, f.errno),
-            Message::Started => (4, 0, 0, 0),
+            Message::Started(at) => {
+                put(&mut out, 16, &at.to_ne_bytes());
+                (4, 0, 0, 0)
+            }
             Message::Exited(e) => {
                 put(&mut out, 16, &e.utime_us.to_ne_bytes());
                 put(&mut out, 24, &e.stime_us.to_ne_bytes());
@@ -232,13 +239,13 @@ impl Message {
                 index: u32::from_ne_bytes(word(8)?),
                 errno: i32::from_ne_bytes(word(12)?),
             }),
-            9 => Message::Listener,
+            9 => Message::Listener(u64::from_ne_bytes(long(16)?)),
             10 => Message::Sources(Sources {
                 count: u32::from_ne_bytes(word(4)?),
                 absent: u64::from_ne_bytes(long(16)?),
                 directories: u64::from_ne_bytes(long(24)?),
             }),
-            4 => Message::Started,
+            4 => Message::Started(u64::from_ne_bytes(long(16)?)),
             5 => Message::Exited(Exit {
                 status: i32::from_ne_bytes(word(12)?),
                 utime_us: u64::from_ne_bytes(long(16)?),
@@ -268,9 +275,9 @@ mod tests {
             Message::Go,
             Message::Pool,
             Message::Console,
-            Message::Listener,
+            Message::Listener(u64::MAX),
             Message::Sources(Sources { count: 32, absent: 1 << 31, directories: 3 }),
-            Message::Started,
+            Message::Started(1 << 40),
             Message::Exited(exit),
         ];
         for step in Step::ALL {

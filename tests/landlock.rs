@@ -271,6 +271,33 @@ fn a_kernel_without_landlock_runs_a_jail_and_says_so() {
 }
 
 #[test]
+fn a_restricted_job_is_no_less_so_without_landlock_and_without_a_profile() {
+    need_root!();
+    // The mounts and the denials of its own have to do: what may be written to is looked for where
+    // a process has something of its own, and in a namespace of its own.
+    let code = "
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(nr, *args):
+    return ctypes.get_errno() if libc.syscall(nr, *[ctypes.c_long(a) for a in args]) < 0 else 'done'
+for name in ('mem', 'comm', 'oom_score_adj', 'uid_map'):
+    try:
+        os.open('/proc/self/' + name, os.O_WRONLY)
+        print('could open', name)
+    except OSError:
+        pass
+print(call(272, 0x10000000), call(272, 0x20000), call(56, 0x10000011, 0, 0, 0, 0))
+";
+    let options = ["--profile", "restricted", "--security-opt", "seccomp=unconfined", "--json"];
+    let args = [&options[..], &["--", "/usr/bin/python3", "-c", code]].concat();
+    let (status, stdout, stderr) = prepared(NO_LANDLOCK, &args);
+    assert_eq!((status, stderr.as_str()), (0, ""), "{stdout}");
+    let outcome: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(outcome["isolation"]["landlock"], json!(null));
+    assert_eq!(outcome["stdout"]["data"], "1 1 1\n");
+}
+
+#[test]
 fn a_caller_below_sixteen_rulesets_is_told_the_way_out() {
     need_root!();
     need_landlock!();

@@ -385,3 +385,21 @@ fn the_time_is_that_of_the_job_and_of_what_is_around_it() {
     assert!(part("setup") > 0.0 && part("setup") < 10_000.0, "{run:#?}");
     assert!(part("teardown") > 0.0 && part("teardown") < 10_000.0, "{run:#?}");
 }
+
+#[test]
+fn wall_time_is_the_jobs_whatever_the_supervisor_is_at() {
+    // By its own measure, which begins after the C library has. The kernel says when the command was
+    // executed; the supervisor, which hears of it, may hear of it late.
+    let code = "
+import time
+begun = time.monotonic()
+while time.monotonic() - begun < 0.05: pass
+";
+    for options in [&[][..], &["--no-init"], &["--no-init", "--no-trace-denied"]] {
+        for _ in 0..5 {
+            let run = python(options, code).exits(0);
+            let wall = run.outcome["wall_ms"].as_f64().unwrap();
+            assert!(wall >= 50.0, "{wall} ms\n{run:#?}");
+        }
+    }
+}

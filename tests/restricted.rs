@@ -165,10 +165,26 @@ def absent(path):
 print([t for t in tried if t is not True], absent('/dev/ptmx'), absent('/dev/pts/ptmx'))
 ",
     );
-    if outcome.isolation.landlock.is_none() {
-        skip!("this kernel has no Landlock");
-    }
     prints(&outcome, "[] True True");
+}
+
+#[test]
+fn a_script_without_its_interpreter_uses_up_the_one_call_and_says_so() {
+    let scratch = support::Scratch::new();
+    let path = |dir: &str, text: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let file = scratch.file(&format!("{dir}/foo"), text);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        (file.parent().unwrap().display().to_string(), format!("/{dir}"))
+    };
+    let (bad, good) = (path("bad", "#!/no/such\n"), path("good", "#!/bin/sh\necho hi\n"));
+    let mut jail = Jail::new("foo").env("PATH", "/bad:/good").restricted(true).capture_output();
+    for (source, target) in [bad, good] {
+        jail = jail.volume_read_only(source, target);
+    }
+    let error = jail.run().unwrap_err();
+    assert_eq!(error.exit_code(), 127, "{error}");
+    assert!(error.to_string().contains("foo"), "{error}");
 }
 
 #[test]
@@ -181,6 +197,7 @@ fn a_restricted_job_with_something_writable_is_refused_and_named() {
         assert!(error.to_string().contains(what), "{error}");
     };
     refused(|p| p.read_only = false, "a writable root");
+    refused(|p| p.landlock = stockade::LandlockChoice::Off, "landlock=off");
     refused(|p| p.network = stockade::Network::Host, "the host's network");
     refused(|p| p.no_new_privs = false, "a listener");
     refused(|p| p.nested_userns = true, "namespaces");

@@ -26,6 +26,7 @@ use crate::sys::fs::Resolve;
 use crate::sys::process::CStringArray;
 use crate::sys::{self, Errno, io, process, signal};
 use crate::wire::{Fail, Message, Step};
+use core::sync::atomic::{AtomicU64, Ordering};
 use landlock::Ruleset;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -156,7 +157,7 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     // them.
     let mut network = None;
     rootfs::set_up(&armed.rootfs, socket, ruleset.as_ref(), &mut || {
-        network = if armed.network { Some(network::begin()?) } else { None };
+        network = if armed.network { network::begin()? } else { None };
         Ok(())
     })?;
     // After the mounts, which the supervisor has used to make the cgroups; before anything of the
@@ -327,8 +328,20 @@ fn after_closing(armed: &Armed) -> Done {
     sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
     signal::reset_dispositions();
     signal::set_mask(0).map(drop).at(Step::Session)?;
+    // The filter may forbid to ask what time it is.
+    let began = sys::clock::monotonic_ns();
+    BEGAN.store(began, Ordering::Relaxed);
     // Last of all: what the filter forbids is needed until here.
-    privs::load_filter_last(&armed.privs, io::well_known(ERROR_FD))
+    privs::load_filter_last(&armed.privs, io::well_known(ERROR_FD), began)
+}
+
+/// When the job was about to be executed (CLOCK_MONOTONIC, nanoseconds). The job's process shares the init's
+/// memory until then, and nobody else's: in the supervisor this stays 0.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
+
+/// When the job was about to be executed.
+fn began() -> u64 {
+    BEGAN.load(Ordering::Relaxed)
 }
 
 /// Tries each place in turn, as execvp(3) does, and says why none worked.
@@ -351,6 +364,10 @@ fn exec(armed: &Armed) -> Failure {
             },
         };
         match errno.0 {
+            // It was there, so it is a script whose interpreter is not; and the one call is used up.
+            libc::ENOENT if armed.one_exec && sys::fs::may_execute(path).is_ok() => {
+                return Failure(Step::Exec, index, errno);
+            }
             libc::ENOENT | libc::ENOTDIR => {}
             // Remembered: a later directory of PATH may have one that can be executed.
             libc::EACCES => (answer, at) = (errno, index),

@@ -23,13 +23,21 @@ pub(super) struct Network {
     sent: bool,
 }
 
-/// Starts the helper.
-pub(super) fn begin() -> Done<Network> {
+/// Starts the helper. `None`: there was no need of one, and the namespace is entered.
+pub(super) fn begin() -> Done<Option<Network>> {
     let (ours, theirs) = io::seqpacket_pair().at(Step::Network)?;
-    let helper = process::spawn_helper::<Maker>(theirs.as_raw_fd()).at(Step::Network)?;
+    let helper = match process::spawn_helper::<Maker>(theirs.as_raw_fd()) {
+        Ok(helper) => helper,
+        // No process besides this one may be in the cgroup (v2; a limit of 1 without an init).
+        Err(e) if e.0 == libc::EAGAIN => {
+            let made = process::unshare(libc::CLONE_NEWNET).and_then(|()| sys::net::loopback_up());
+            return made.map(|_| None).at(Step::Network);
+        }
+        Err(e) => return Err(Failure(Step::Network, 0, e)),
+    };
     // For speed only.
     let sent = sys::sched::send_elsewhere(helper).is_some();
-    Ok(Network { helper, result: ours, sent })
+    Ok(Some(Network { helper, result: ours, sent }))
 }
 
 /// Whether the helper has begun. It shares the child's memory, and only the child's: in the
@@ -72,6 +80,10 @@ impl Network {
             return Err(Failure(Step::Network, 0, Errno(errno)));
         };
         process::join_network(namespace.as_fd()).at(Step::Network)?;
-        process::wait4(self.helper, 0).map(drop).at(Step::Network)
+        match process::wait4(self.helper, 0) {
+            // Of an embedding program that ignores SIGCHLD: the kernel has reaped it.
+            Err(e) if e.0 == libc::ECHILD => Ok(()),
+            other => other.map(drop).at(Step::Network),
+        }
     }
 }

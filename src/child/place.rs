@@ -15,27 +15,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of the names of a path, which hold neither NUL nor slash; of none it is the root.
+    /// Of the two in the order of the fields, as the host makes them.
     #[must_use]
-    pub fn new(names: &[&[u8]]) -> Place {
-        if names.is_empty() {
-            return Place { text: b".\0".to_vec(), starts: vec![(0, 0)] };
-        }
-        let whole: usize = names.iter().map(|n| n.len() + 1).sum();
-        let mut text: Vec<u8> = Vec::with_capacity(whole * names.len());
-        let mut starts = Vec::with_capacity(names.len());
-        let mut above = 0..0;
-        for name in names {
-            let start = text.len();
-            if !above.is_empty() {
-                text.extend_from_within(above);
-                text.push(b'/');
-            }
-            starts.push((start, text.len()));
-            text.extend_from_slice(name);
-            above = start..text.len();
-            text.push(0);
-        }
+    pub fn new(text: Vec<u8>, starts: Vec<(usize, usize)>) -> Place {
         Place { text, starts }
     }
 
@@ -70,22 +52,5 @@ impl Place {
     pub fn parent(&self) -> Option<(&CStr, &CStr)> {
         let [.., (start, _), (_, name)] = self.starts.as_slice() else { return None };
         Some((self.at(*start), self.at(*name)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_knows_its_ancestors() {
-        let p = Place::new(&[b"a", b"bb", b"c"]);
-        assert_eq!((p.full(), p.first()), (c"a/bb/c", c"a"));
-        assert_eq!(p.ancestors().collect::<Vec<_>>(), [(c"a", c"bb"), (c"a/bb", c"c")]);
-        assert_eq!(p.parent(), Some((c"a/bb", c"c")));
-        let p = Place::new(&[b"a"]);
-        assert_eq!((p.full(), p.first(), p.parent()), (c"a", c"a", None));
-        let root = Place::new(&[]);
-        assert_eq!((root.full(), root.first(), root.ancestors().count()), (c".", c".", 0));
     }
 }

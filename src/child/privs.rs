@@ -83,16 +83,18 @@ fn set_ids(p: &ArmedPrivs) -> Done {
     cred::set_uid(p.uid).at(Step::Uid)
 }
 
-/// The filter, as the last act before exec.
-pub fn load_filter_last(p: &ArmedPrivs, socket: BorrowedFd<'_>) -> Done {
+/// The filter, as the last act before exec, which began at `began`.
+pub fn load_filter_last(p: &ArmedPrivs, socket: BorrowedFd<'_>, began: u64) -> Done {
     if p.filter_early || p.filter.is_empty() {
         return Ok(());
     }
     if let Some(telling) = &p.telling {
+        // Now, since the filter may deny to ask.
+        let sender = io::Credentials { pid: process::own_pid(), uid: p.uid, gid: p.gid };
         match seccomp::load_with_listener(&telling.first, p.filter_flags) {
             Ok(listener) => {
-                io::send(socket, &Message::Listener.to_bytes(), Some(listener.as_fd()))
-                    .at(Step::Seccomp)?;
+                let word = Message::Listener(began).to_bytes();
+                io::send_as(socket, &word, listener.as_fd(), sender).at(Step::Seccomp)?;
                 if !telling.second.is_empty() {
                     seccomp::load(&telling.second, p.filter_flags).at(Step::Seccomp)?;
                 }

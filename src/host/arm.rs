@@ -50,10 +50,28 @@ pub(crate) fn attr_bits(a: Attrs) -> u64 {
 fn place(path: &Path) -> Result<Place> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.contains(&0) {
-        return c("path", bytes).map(|_| Place::new(&[]));
+        c("path", bytes)?;
     }
-    let names = bytes.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".");
-    Ok(Place::new(&names.collect::<Vec<_>>()))
+    let names = || bytes.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".");
+    let count = names().count();
+    if count == 0 {
+        return Ok(Place::new(b".\0".to_vec(), vec![(0, 0)]));
+    }
+    let mut text: Vec<u8> = Vec::with_capacity((bytes.len() + 1) * count);
+    let mut starts = Vec::with_capacity(count);
+    let mut above = 0..0;
+    for name in names() {
+        let start = text.len();
+        if !above.is_empty() {
+            text.extend_from_within(above);
+            text.push(b'/');
+        }
+        starts.push((start, text.len()));
+        text.extend_from_slice(name);
+        above = start..text.len();
+        text.push(0);
+    }
+    Ok(Place::new(text, starts))
 }
 
 fn options(list: &[(String, Option<String>)]) -> Result<Options> {
@@ -300,10 +318,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_of_a_path_is_written_plainly() {
-        let p = place(Path::new("/a//b/./c/")).unwrap();
-        assert_eq!((p.full(), p.first()), (c"a/b/c", c"a"));
-        assert_eq!(place(Path::new("/")).unwrap().full(), c".");
+    fn a_place_knows_its_ancestors() {
+        let p = place(Path::new("/a//bb/./c/")).unwrap();
+        assert_eq!((p.full(), p.first()), (c"a/bb/c", c"a"));
+        assert_eq!(p.ancestors().collect::<Vec<_>>(), [(c"a", c"bb"), (c"a/bb", c"c")]);
+        assert_eq!(p.parent(), Some((c"a/bb", c"c")));
+        let p = place(Path::new("/a")).unwrap();
+        assert_eq!((p.full(), p.first(), p.parent()), (c"a", c"a", None));
+        let root = place(Path::new("/")).unwrap();
+        assert_eq!((root.full(), root.first(), root.ancestors().count()), (c".", c".", 0));
         assert!(place(Path::new("/a\0b")).is_err());
     }
 }

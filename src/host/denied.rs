@@ -11,7 +11,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::host::klog::Log;
+use crate::host::klog;
 use crate::outcome::DeniedSyscall;
 use crate::plan::Seccomp;
 use crate::plan::seccomp::interpret::Call;
@@ -54,8 +54,8 @@ pub(crate) struct Denied<'p> {
     last: Option<Call>,
     /// The call that the kernel killed the job for, if it has said so.
     killer: Option<Call>,
-    /// Where it says so.
-    log: Option<Log>,
+    /// The job, as the host knows it, and when it began (CLOCK_MONOTONIC, nanoseconds).
+    job: Option<(i32, u64)>,
 }
 
 impl<'p> Denied<'p> {
@@ -71,13 +71,14 @@ impl<'p> Denied<'p> {
             rests_until: None,
             last: None,
             killer: None,
-            log: None,
+            job: None,
         }
     }
 
-    /// Begins to listen. A kernel whose structures are longer than we know is not listened to: what
+    /// Begins to listen to the job `pid`, which is about to be executed. A kernel whose structures are longer than we know is not listened to: what
     /// is denied then fails with ENOSYS, and the outcome says that nobody listened.
-    pub(crate) fn listen(&mut self, listener: OwnedFd) {
+    pub(crate) fn listen(&mut self, listener: OwnedFd, pid: Option<i32>, at_ns: u64) {
+        self.job = pid.map(|pid| (pid, at_ns));
         if seccomp::sizes_fit() {
             self.listened = true;
             self.listener = Some(listener);
@@ -115,7 +116,10 @@ impl<'p> Denied<'p> {
                 return;
             }
             if polled.revents() & libc::POLLIN == 0 {
-                // Nobody is left under the filter.
+                // Nobody is left under the filter; or (POLLERR) its lock was not to be had.
+                if polled.revents() & libc::POLLHUP == 0 {
+                    self.listener = Some(listener);
+                }
                 return;
             }
             // An error: the caller was killed in between.
@@ -164,18 +168,10 @@ impl<'p> Denied<'p> {
         }
     }
 
-    /// The init has started the job. The default profile kills for calls of another architecture
-    /// alone, so there is nothing to find out.
-    pub(crate) fn started(&mut self, init: i32) {
-        if self.listened && self.profile.name != "default" {
-            self.log = Log::of_the_job(init);
-        }
-    }
-
     /// The job has ended; if a filter killed it the kernel may say for which call.
     pub(crate) fn ended(&mut self, status: i32) {
         if libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS {
-            self.killer = self.log.as_ref().and_then(Log::killer);
+            self.killer = self.job.and_then(|(pid, since)| klog::killer(pid, since));
         }
     }
 

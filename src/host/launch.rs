@@ -19,6 +19,7 @@ use crate::sys::process;
 use crate::sys::{self, io, signal};
 use crate::wire::{Exit, Fail, Message, SIZE, Step};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 /// Descriptors that become the job's 0, 1 and 2.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Launched {
     pub(crate) pidfd: OwnedFd,
     pub(crate) socket: OwnedFd,
     pub(crate) cgroup: Cgroup,
+    /// Before the clone.
+    pub(crate) begun: Instant,
     reaped: bool,
     /// Whether the command is executed through the stub.
     pub(crate) through_stub: bool,
@@ -50,10 +53,11 @@ pub(crate) enum Event {
     Pool(OwnedFd),
     /// The master of the job's terminal.
     Console(OwnedFd),
-    /// The listener of the job's filter.
-    Listener(OwnedFd),
-    /// The command runs.
-    Started,
+    /// The listener of the job's filter, from the job's process, and when it was about to be executed
+    /// (CLOCK_MONOTONIC, nanoseconds).
+    Listener(OwnedFd, Option<i32>, u64),
+    /// The command runs, since then.
+    Started(u64),
     /// The init reaped the job.
     Exited(Exit),
     /// Set-up failed.
@@ -128,12 +132,14 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         exposed: exe::is_exposed(plan)?,
     };
     let armed = arm::all(plan, rootfs, wiring)?;
+    let begun = Instant::now();
     let (pid, pidfd) = clone(plan, &armed, &cgroup, joins_late)?;
     let mut launched = Launched {
         pid,
         pidfd,
         socket: ours,
         cgroup,
+        begun,
         reaped: false,
         through_stub: armed.stub.is_some(),
         candidates: armed.candidates.len(),
@@ -163,6 +169,9 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         sys::sched::bring_back(pid);
     }
     launched.tell(plan, Message::Proceed, None)?;
+    // The job's process is known to the host by another number than to its init. Not before: a socket
+    // that passes credentials is given an abstract name by its next send (CVE-2020-15257).
+    io::pass_credentials(launched.socket.as_fd()).map_err(|e| Error::os("set up a socket", e))?;
     Ok(launched)
 }
 
@@ -241,13 +250,13 @@ impl Launched {
     /// The bytes are none of ours: whoever sent them is not our child's code.
     pub(crate) fn next_event(&self) -> Result<Option<Event>> {
         let mut buf = [0u8; SIZE + 1];
-        let got = match io::recv(self.socket.as_fd(), &mut buf, true) {
+        let got = match io::recv_from(self.socket.as_fd(), &mut buf, true) {
             // The child ended with something of ours unread, which the kernel reports once and
             // before what the child had sent: why it ended is still to be read.
-            Err(e) if e.0 == libc::ECONNRESET => io::recv(self.socket.as_fd(), &mut buf, true),
+            Err(e) if e.0 == libc::ECONNRESET => io::recv_from(self.socket.as_fd(), &mut buf, true),
             got => got,
         };
-        let (n, fd) = match got {
+        let io::Packet { len: n, fd, sender } = match got {
             Ok(got) => got,
             Err(e) if e.0 == libc::EAGAIN => return Ok(None),
             Err(e) if e.0 == libc::ECONNRESET => return Ok(Some(Event::End)),
@@ -260,8 +269,8 @@ impl Launched {
         Ok(Some(match (buf.get(..n).and_then(Message::from_bytes), fd) {
             (Some(Message::Pool), Some(fd)) => Event::Pool(fd),
             (Some(Message::Console), Some(fd)) => Event::Console(fd),
-            (Some(Message::Listener), Some(fd)) => Event::Listener(fd),
-            (Some(Message::Started), None) => Event::Started,
+            (Some(Message::Listener(at)), Some(fd)) => Event::Listener(fd, sender, at),
+            (Some(Message::Started(at)), None) => Event::Started(at),
             (Some(Message::Exited(exit)), None) => Event::Exited(exit),
             (Some(Message::Failed(fail)), None) => Event::Failed(fail),
             _ => return Err(garbled()),
@@ -271,11 +280,6 @@ impl Launched {
     /// Sends a signal to PID 1 of the jail.
     pub(crate) fn signal(&self, number: i32) -> sys::Result<()> {
         process::pidfd_send_signal(self.pidfd.as_fd(), number)
-    }
-
-    /// PID 1 of the jail, as the host knows it.
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid
     }
 
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {

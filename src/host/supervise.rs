@@ -12,6 +12,7 @@ use crate::host::launch::{Event, Launched};
 use crate::host::pump::{Input, Output};
 use crate::outcome::DeniedSyscall;
 use crate::plan::{Plan, Supervision};
+use crate::sys::clock;
 use crate::sys::fs::{self, FsStat};
 use crate::sys::io::{self, PollFd};
 use crate::sys::signal;
@@ -90,6 +91,9 @@ struct Loop<'p, 'a, 's> {
     kill_at: Option<Instant>,
     cpu_at: Option<Instant>,
     socket_open: bool,
+    /// When set-up began, and when the command was about to be executed (CLOCK_MONOTONIC, nanoseconds).
+    begun: Instant,
+    about_to_start: Option<u64>,
     /// Whether PID 1 is our init.
     init: bool,
     /// A signal that came before the command ran, and ended the set-up.
@@ -108,7 +112,7 @@ pub(crate) fn supervise(
     streams: &mut Streams<'_>,
     on_start: &mut dyn FnMut(),
 ) -> Result<Ended> {
-    let begun = Instant::now();
+    let begun = launched.begun;
     let through_stub = launched.through_stub;
     let mut state = Loop {
         launched,
@@ -124,6 +128,8 @@ pub(crate) fn supervise(
         kill_at: None,
         cpu_at: None,
         socket_open: true,
+        begun,
+        about_to_start: None,
         init: plan.process.init,
         early: None,
     };
@@ -163,7 +169,7 @@ impl Loop<'_, '_, '_> {
             if self.streams.stdout.bytes + self.streams.stderr.bytes > 0 {
                 // Its first output may be here before the init's word that it runs, and may
                 // be all that is ever heard of it.
-                self.start(on_start);
+                self.start(self.about_to_start, on_start);
             }
             if signals.revents() != 0 {
                 self.pass_signals_on();
@@ -278,13 +284,11 @@ impl Loop<'_, '_, '_> {
             None => {}
             Some(Event::Pool(fd)) => self.pool = Some(fd),
             Some(Event::Console(master)) => self.connect_terminal(master)?,
-            Some(Event::Listener(listener)) => {
-                self.denied.listen(listener);
+            Some(Event::Listener(listener, pid, at)) => {
+                self.denied.listen(listener, pid, at);
+                self.about_to_start = Some(at);
             }
-            Some(Event::Started) => {
-                self.denied.started(self.launched.pid());
-                self.start(on_start);
-            }
+            Some(Event::Started(at)) => self.start(Some(at), on_start),
             Some(Event::Exited(exit)) => {
                 self.exit = Some(exit);
                 // While the init and its mounts go away, if it is the last there.
@@ -298,17 +302,24 @@ impl Loop<'_, '_, '_> {
                 // Without an init the end of file is what says that execve worked; with one, it
                 // comes after the start or not at all.
                 if !plan.process.init {
-                    self.start(on_start);
+                    self.start(self.about_to_start, on_start);
                 }
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, on_start: &mut dyn FnMut()) {
-        if self.started.is_none() {
-            let now = Instant::now();
-            self.started = Some(now);
+    /// The command runs, by its own clock since `at_ns`: this process may hear of it late.
+    fn start(&mut self, at_ns: Option<u64>, on_start: &mut dyn FnMut()) {
+        let now = Instant::now();
+        let since = at_ns.map_or(Duration::ZERO, |at| {
+            Duration::from_nanos(clock::monotonic_ns().saturating_sub(at))
+        });
+        // Whatever the jail's clock says (a time namespace), not before it was made.
+        let began = now.checked_sub(since).filter(|at| *at >= self.begun).unwrap_or(now);
+        let first = self.started.is_none();
+        self.started = Some(self.started.map_or(began, |known| known.min(began)));
+        if first {
             if self.limits.cpu.is_some() {
                 self.look_at_cpu(now);
             }

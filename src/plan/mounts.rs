@@ -4,7 +4,7 @@
 
 use super::facts::Facts;
 use super::ids;
-use super::policy::{Network, Policy};
+use super::policy::{LandlockChoice, Network, Policy};
 use super::values::quote;
 use super::{Attrs, BindIds, Expect, MountStep};
 use crate::error::{Error, Kind, Result};
@@ -21,7 +21,8 @@ pub(super) fn kernel_filesystems(
         fstype: "proc".into(),
         options: vec![],
         target: "/proc".into(),
-        attrs: Attrs::PSEUDO,
+        // Of itself a process may change much there: its memory, its name, its id maps.
+        attrs: Attrs { read_only: policy.restricted.is_some(), ..Attrs::PSEUDO },
     });
     let dev = Attrs { no_suid: true, no_exec: true, ..Attrs::default() };
     steps.push(MountStep::PoolDir {
@@ -150,6 +151,8 @@ pub(super) fn nothing_writable(policy: &Policy) -> Result<()> {
         "capabilities".to_owned()
     } else if policy.tty {
         "a terminal of its own".to_owned()
+    } else if policy.landlock == LandlockChoice::Off {
+        "landlock=off, which takes away one of the layers that keep it from writing".to_owned()
     } else {
         return Ok(());
     };

@@ -105,16 +105,7 @@ pub fn send_many(sock: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> R
             }
         }
     }
-    loop {
-        // SAFETY: all pointers in `msg` are to live locals; data is only read.
-        let n = unsafe { libc::sendmsg(sock.as_raw_fd(), &raw const msg, libc::MSG_NOSIGNAL) };
-        match usize::try_from(n) {
-            Ok(n) if n == data.len() => return Ok(()),
-            Ok(_) => return Err(Errno(libc::EIO)),
-            Err(_) if Errno::last().0 == libc::EINTR => {}
-            Err(_) => return Err(Errno::last()),
-        }
-    }
+    send_message(sock, &msg, data.len())
 }
 
 /// Receives one packet and at most one descriptor (close-on-exec). 0 bytes: the peer is gone.
@@ -128,6 +119,158 @@ pub fn recv(
     let [fd] = fds;
     // SAFETY: a new descriptor that nobody else owns.
     Ok((n, (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })))
+}
+
+/// Who sends a packet: itself, as the kernel checks.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // struct ucred of unix(7)
+pub struct Credentials {
+    pub pid: i32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Sends one packet with a descriptor and the sender's credentials.
+pub fn send_as(
+    sock: BorrowedFd<'_>,
+    data: &[u8],
+    fd: BorrowedFd<'_>,
+    sender: Credentials,
+) -> Result<()> {
+    let mut iov =
+        libc::iovec { iov_base: data.as_ptr().cast_mut().cast::<c_void>(), iov_len: data.len() };
+    let mut control = Control([0; 160]);
+    // SAFETY: msghdr is integers and pointers, for which all-zero is a value.
+    let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
+    let ucred = libc::ucred { pid: sender.pid, uid: sender.uid, gid: sender.gid };
+    let size = u32::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: CMSG_SPACE and CMSG_LEN are arithmetic; the two headers and their data take less than
+    // `control` has, into which CMSG_FIRSTHDR and CMSG_NXTHDR point as long as that is so.
+    unsafe {
+        msg.msg_controllen = (libc::CMSG_SPACE(size) + libc::CMSG_SPACE(bytes_of(1))) as _;
+        let head = libc::CMSG_FIRSTHDR(&raw const msg);
+        (*head).cmsg_level = libc::SOL_SOCKET;
+        (*head).cmsg_type = libc::SCM_CREDENTIALS;
+        (*head).cmsg_len = libc::CMSG_LEN(size) as _;
+        libc::CMSG_DATA(head).cast::<libc::ucred>().write_unaligned(ucred);
+        let next = libc::CMSG_NXTHDR(&raw const msg, head);
+        if next.is_null() {
+            return Err(Errno(libc::EINVAL));
+        }
+        (*next).cmsg_level = libc::SOL_SOCKET;
+        (*next).cmsg_type = libc::SCM_RIGHTS;
+        (*next).cmsg_len = libc::CMSG_LEN(bytes_of(1)) as _;
+        libc::CMSG_DATA(next).cast::<c_int>().write_unaligned(fd.as_raw_fd());
+    }
+    send_message(sock, &msg, data.len())
+}
+
+/// sendmsg(2), again where a signal came in between.
+fn send_message(sock: BorrowedFd<'_>, msg: &libc::msghdr, len: usize) -> Result<()> {
+    loop {
+        // SAFETY: the callers' pointers in `msg` are to live locals of theirs; data is only read.
+        let n = unsafe { libc::sendmsg(sock.as_raw_fd(), &raw const *msg, libc::MSG_NOSIGNAL) };
+        match usize::try_from(n) {
+            Ok(n) if n == len => return Ok(()),
+            Ok(_) => return Err(Errno(libc::EIO)),
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
+}
+
+/// `setsockopt(SO_PASSCRED)`: credentials that are sent along are received. The next send over such a
+/// socket gives it an abstract name.
+pub fn pass_credentials(sock: BorrowedFd<'_>) -> Result<()> {
+    let on: c_int = 1;
+    // SAFETY: the kernel reads one c_int from the live local.
+    check_int(unsafe {
+        libc::setsockopt(
+            sock.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PASSCRED,
+            (&raw const on).cast::<c_void>(),
+            libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or(0),
+        )
+    })
+    .map(drop)
+}
+
+/// What came over a socket that passes credentials.
+#[derive(Debug)]
+pub struct Packet {
+    /// Bytes received; 0: the peer is gone.
+    pub len: usize,
+    /// The descriptor that came along (close-on-exec).
+    pub fd: Option<OwnedFd>,
+    /// Who sent it, as this process's pid namespace knows it.
+    pub sender: Option<i32>,
+}
+
+/// Receives one packet with at most one descriptor and the sender's credentials.
+pub fn recv_from(sock: BorrowedFd<'_>, buf: &mut [u8], nonblocking: bool) -> Result<Packet> {
+    let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast::<c_void>(), iov_len: buf.len() };
+    let mut control = Control([0; 160]);
+    // SAFETY: msghdr is integers and pointers, for which all-zero is a value.
+    let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
+    let ucred = u32::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: arithmetic. Where no credentials come, more descriptors than one have room; they are
+    // closed below.
+    msg.msg_controllen = unsafe { libc::CMSG_SPACE(ucred) + libc::CMSG_LEN(bytes_of(1)) } as _;
+    let len = receive_message(sock, &mut msg, nonblocking)?;
+    let mut packet = Packet { len, fd: None, sender: None };
+    // SAFETY: the kernel has set msg_controllen to what it wrote; CMSG_FIRSTHDR and CMSG_NXTHDR are
+    // null where that ends, and otherwise point into `control`, to as many bytes as cmsg_len says,
+    // header and data, which are the kernel's.
+    unsafe {
+        let mut head = libc::CMSG_FIRSTHDR(&raw const msg);
+        while !head.is_null() {
+            let data = libc::CMSG_DATA(head);
+            let bytes = ((*head).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            match ((*head).cmsg_level, (*head).cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if bytes >= size_of::<libc::ucred>() => {
+                    let ucred = data.cast::<libc::ucred>().read_unaligned();
+                    packet.sender = (ucred.pid > 0).then_some(ucred.pid);
+                }
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    for index in 0..bytes / size_of::<c_int>() {
+                        let fd = data.cast::<c_int>().add(index).read_unaligned();
+                        // A new descriptor that nobody else owns; the one before it is dropped.
+                        packet.fd = Some(OwnedFd::from_raw_fd(fd));
+                    }
+                }
+                _ => {}
+            }
+            head = libc::CMSG_NXTHDR(&raw const msg, head);
+        }
+    }
+    Ok(packet)
+}
+
+/// recvmsg(2), again where a signal came in between.
+fn receive_message(
+    sock: BorrowedFd<'_>,
+    msg: &mut libc::msghdr,
+    nonblocking: bool,
+) -> Result<usize> {
+    let wait = if nonblocking { libc::MSG_DONTWAIT } else { 0 };
+    loop {
+        // SAFETY: the callers' pointers in `msg` are to live, writable locals of theirs.
+        let n = unsafe {
+            libc::recvmsg(sock.as_raw_fd(), &raw mut *msg, libc::MSG_CMSG_CLOEXEC | wait)
+        };
+        match usize::try_from(n) {
+            Ok(n) => return Ok(n),
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
 }
 
 /// Receives one packet and as many descriptors (close-on-exec) as `fds` has room for, at most 32;
@@ -147,17 +290,7 @@ pub fn recv_many(
     msg.msg_control = control.0.as_mut_ptr().cast::<c_void>();
     // SAFETY: arithmetic; not CMSG_SPACE, whose padding has room for one descriptor more.
     msg.msg_controllen = unsafe { libc::CMSG_LEN(bytes_of(fds.len().min(MOST_FDS))) } as _;
-    let wait = if nonblocking { libc::MSG_DONTWAIT } else { 0 };
-    let n = loop {
-        // SAFETY: all pointers in `msg` are to live, writable locals.
-        let n =
-            unsafe { libc::recvmsg(sock.as_raw_fd(), &raw mut msg, libc::MSG_CMSG_CLOEXEC | wait) };
-        match usize::try_from(n) {
-            Ok(n) => break n,
-            Err(_) if Errno::last().0 == libc::EINTR => {}
-            Err(_) => return Err(Errno::last()),
-        }
-    };
+    let n = receive_message(sock, &mut msg, nonblocking)?;
     // SAFETY: the kernel has set msg_controllen to what it wrote; CMSG_FIRSTHDR is null when
     // that is less than a header, and otherwise points into `control`, of which cmsg_len bytes,
     // header and descriptors, are the kernel's.

@@ -280,6 +280,12 @@ pub struct Waited {
     pub maxrss_kib: u64,
 }
 
+/// `getpid()`, by the system call: a C library may remember that of the process that was copied.
+pub fn own_pid() -> i32 {
+    // SAFETY: no arguments.
+    super::int(unsafe { libc::syscall(libc::SYS_getpid) })
+}
+
 /// `wait4(pid, options)`; `pid` -1 means any child. `None`: `WNOHANG` and nothing to report.
 pub fn wait4(pid: i32, options: c_int) -> Result<Option<Waited>> {
     let mut status = 0;

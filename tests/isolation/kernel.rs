@@ -3,7 +3,7 @@
 use crate::attack::{Live, answer, attack, outside, volume};
 use crate::need_root;
 use crate::skip;
-use crate::support::{python, sh};
+use crate::support::{Scratch, jail, python, sh};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -29,6 +29,48 @@ fn h32_the_filter_is_on_and_stays_when_a_job_asks_for_no_init() {
     }
     let open = ["--security-opt", "seccomp=unconfined"];
     sh(&open, "grep Seccomp: /proc/self/status").exits(0).says("Seccomp:\t0");
+}
+
+#[test]
+fn h32_a_profile_that_denies_what_set_up_needs_is_loaded_after_it() {
+    let scratch = Scratch::new();
+    let names = [
+        "capset",
+        "chdir",
+        "chroot",
+        "close_range",
+        "dup3",
+        "fchdir",
+        "fsconfig",
+        "fsmount",
+        "fsopen",
+        "keyctl",
+        "landlock_add_rule",
+        "landlock_create_ruleset",
+        "landlock_restrict_self",
+        "mount",
+        "mount_setattr",
+        "move_mount",
+        "open_tree",
+        "openat2",
+        "pivot_root",
+        "setgroups",
+        "sethostname",
+        "setns",
+        "setresgid",
+        "setresuid",
+        "setsid",
+        "umask",
+        "umount2",
+        "unshare",
+    ];
+    let profile = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+        [{"names": names, "action": "SCMP_ACT_KILL_PROCESS"}]});
+    let file = scratch.file("profile.json", &profile.to_string());
+    let option = format!("seccomp={}", file.display());
+    jail(["--security-opt", &option, "--", "echo", "started"]).exits(0).says("started\n");
+    // Control: it is in force.
+    sh(&["--security-opt", &option], "umask 0; echo lived on").exits(159);
 }
 
 #[test]

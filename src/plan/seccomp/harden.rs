@@ -56,12 +56,14 @@ const NAMESPACES: [Denial; 4] = [
 const PROGRAMS: [Denial; 2] = [("execve", &[], EPERM), ("execveat", &[], EPERM)];
 
 /// No process: without CLONE_THREAD clone(2) makes one.
-const PROCESSES: [Denial; 4] = [
+const PROCESSES: [Denial; 5] = [
     ("fork", &[], EPERM),
     ("vfork", &[], EPERM),
     // The flags lie behind a pointer. glibc falls back to clone on ENOSYS, but not on EPERM.
     ("clone3", &[], ENOSYS),
     ("setns", &[], EPERM),
+    // In a user namespace of its own it would be root, and could mount what it can write to.
+    ("unshare", &[], EPERM),
 ];
 const CLONE_THREAD: u64 = 0x1_0000;
 

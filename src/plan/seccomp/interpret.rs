@@ -20,6 +20,9 @@ pub struct Call {
     pub args: [u64; 6],
 }
 
+/// Where the arguments begin.
+const ARGUMENTS: u32 = 16;
+
 impl Call {
     fn load(&self, offset: u32) -> Option<u32> {
         let half = |arg: u64, high: bool| {
@@ -41,13 +44,25 @@ impl Call {
 /// What the filter returns for the call; `None`: it is no program of our emitter's.
 #[must_use]
 pub fn run(program: &[Instruction], call: &Call) -> Option<u32> {
-    let (mut at, mut acc) = (0usize, 0u32);
+    walk(program, call).map(|(ret, _)| ret)
+}
+
+/// What the filter returns for the call whatever its arguments are; `None`: it looks at them.
+#[must_use]
+pub fn run_without_arguments(program: &[Instruction], call: &Call) -> Option<u32> {
+    walk(program, call).filter(|(_, looked)| !looked).map(|(ret, _)| ret)
+}
+
+/// What is returned, and whether an argument was looked at.
+fn walk(program: &[Instruction], call: &Call) -> Option<(u32, bool)> {
+    let (mut at, mut acc, mut looked) = (0usize, 0u32, false);
     loop {
         let now = program.get(at)?;
         at += 1;
         let holds = match now.code {
             LD_W_ABS => {
                 acc = call.load(now.k)?;
+                looked |= now.k >= ARGUMENTS;
                 continue;
             }
             AND_K => {
@@ -58,7 +73,7 @@ pub fn run(program: &[Instruction], call: &Call) -> Option<u32> {
                 at = at.checked_add(usize::try_from(now.k).ok()?)?;
                 continue;
             }
-            RET => return Some(now.k),
+            RET => return Some((now.k, looked)),
             JEQ => acc == now.k,
             JGT => acc > now.k,
             JGE => acc >= now.k,
