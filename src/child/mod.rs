@@ -122,6 +122,9 @@ pub fn enter(armed: &Armed) -> ! {
 /// The ordered list. The order is the security; each line says why it stands where it does.
 fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     let socket = armed.socket.as_fd();
+    // What is sent over the socket is counted together with what other jails' processes of these ids
+    // have on its way somewhere, and against this limit.
+    process::raise_nofile().at(Step::Rlimit)?;
     // Before any wait: a supervisor that is killed meanwhile takes us with it.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
     // Everything else of the caller's, of which clone has made us copies. The supervisor's end of
@@ -308,8 +311,11 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
 }
 
 fn after_closing(armed: &Armed) -> Done {
-    // After the descriptors have their places: a limit on them may be below these.
+    // After the descriptors have their places. The limit on them may have to come last of all.
     for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
+        if *resource == process::NOFILE && armed.privs.telling.is_some() {
+            continue;
+        }
         process::set_rlimit(*resource, *soft, *hard).at_index(Step::Rlimit, index)?;
     }
     privs::drop_all(&armed.privs)?;
@@ -332,7 +338,16 @@ fn after_closing(armed: &Armed) -> Done {
     let began = sys::clock::monotonic_ns();
     BEGAN.store(began, Ordering::Relaxed);
     // Last of all: what the filter forbids is needed until here.
-    privs::load_filter_last(&armed.privs, io::well_known(ERROR_FD), began)
+    privs::load_filter_last(&armed.privs, io::well_known(ERROR_FD), began, &mut || {
+        let nofile =
+            (0..).zip(&armed.rlimits).find(|(_, (resource, ..))| *resource == process::NOFILE);
+        match nofile {
+            Some((index, (resource, soft, hard))) => {
+                process::set_rlimit(*resource, *soft, *hard).at_index(Step::Rlimit, index)
+            }
+            None => Ok(()),
+        }
+    })
 }
 
 /// When the job was about to be executed (CLOCK_MONOTONIC, nanoseconds). The job's process shares the init's

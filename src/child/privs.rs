@@ -83,8 +83,14 @@ fn set_ids(p: &ArmedPrivs) -> Done {
     cred::set_uid(p.uid).at(Step::Uid)
 }
 
-/// The filter, as the last act before exec, which began at `began`.
-pub fn load_filter_last(p: &ArmedPrivs, socket: BorrowedFd<'_>, began: u64) -> Done {
+/// The filter, as the last act before exec, which began at `began`; and where it has a listener, whose
+/// hand-over should not meet it, the limit on descriptors.
+pub fn load_filter_last(
+    p: &ArmedPrivs,
+    socket: BorrowedFd<'_>,
+    began: u64,
+    limit_descriptors: &mut impl FnMut() -> Done,
+) -> Done {
     if p.filter_early || p.filter.is_empty() {
         return Ok(());
     }
@@ -95,6 +101,7 @@ pub fn load_filter_last(p: &ArmedPrivs, socket: BorrowedFd<'_>, began: u64) -> D
             Ok(listener) => {
                 let word = Message::Listener(began).to_bytes();
                 io::send_as(socket, &word, listener.as_fd(), sender).at(Step::Seccomp)?;
+                limit_descriptors()?;
                 if !telling.second.is_empty() {
                     seccomp::load(&telling.second, p.filter_flags).at(Step::Seccomp)?;
                 }
@@ -103,9 +110,9 @@ pub fn load_filter_last(p: &ArmedPrivs, socket: BorrowedFd<'_>, began: u64) -> D
                 return Ok(());
             }
             Err(e) if p.must_tell => return Err(Failure(Step::Seccomp, 0, e)),
-            // Somebody around us listens already (a container engine, a jail that we are in), or
-            // the limit on descriptors has no room for one: the filter is as strict without.
-            Err(_) => {}
+            // Somebody around us listens already (a container engine, a jail that we are in): the
+            // filter is as strict without.
+            Err(_) => limit_descriptors()?,
         }
     }
     seccomp::load(&p.filter, p.filter_flags).at(Step::Seccomp)

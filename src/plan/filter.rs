@@ -8,8 +8,9 @@ use super::seccomp;
 use super::{Seccomp, SeccompWhen};
 use crate::error::{Error, Kind, Result};
 
-/// Its number.
+// Their numbers.
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SETFCAP: u32 = 31;
 
 /// The filter, and the form of it that tells what it denies.
 pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
@@ -39,10 +40,17 @@ pub(super) fn seccomp_filter(policy: &Policy, caps: u64, facts: &Facts) -> Resul
 fn plain(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
     let when =
         if policy.no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps };
-    // A job that owns a volume's files could leave a set-user-ID program there for the host.
+    // A job that owns a volume's files could leave a set-user-ID program there for the host, or one
+    // with capabilities if it can be root somewhere: by a capability, or in a namespace of its own,
+    // which the default profile keeps it from making.
+    let leaves_files = policy.volumes.iter().any(|v| !v.read_only)
+        || (policy.rootfs.is_some() && !policy.read_only);
+    let can_be_root = caps & (1 << CAP_SYS_ADMIN | 1 << CAP_SETFCAP) != 0
+        || policy.nested_userns
+        || policy.seccomp != SeccompChoice::Default;
     let extra = seccomp::Extra {
-        restrict_suid_files: policy.volumes.iter().any(|v| !v.read_only)
-            || (policy.rootfs.is_some() && !policy.read_only),
+        restrict_suid_files: leaves_files,
+        restrict_file_caps: leaves_files && can_be_root,
         computation: policy.restricted.map(|r| seccomp::Computation { threads: r.threads }),
         ..seccomp::Extra::default()
     };

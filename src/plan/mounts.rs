@@ -10,6 +10,9 @@ use super::{Attrs, BindIds, Expect, MountStep};
 use crate::error::{Error, Kind, Result};
 use std::path::Path;
 
+/// Most terminals at once: as many as processes by default.
+const MOST_TERMINALS: u32 = 64;
+
 /// /proc, /dev and /sys.
 pub(super) fn kernel_filesystems(
     steps: &mut Vec<MountStep>,
@@ -85,6 +88,8 @@ fn devpts(user: Option<&super::UserNamespace>) -> MountStep {
         ("newinstance".to_owned(), None),
         ("ptmxmode".to_owned(), Some("0666".to_owned())),
         ("mode".to_owned(), Some("0620".to_owned())),
+        // The host has 3072 for all that are not its own.
+        ("max".to_owned(), Some(MOST_TERMINALS.to_string())),
     ];
     if user.is_none_or(|u| ids::is_mapped(&u.gids, 5)) {
         options.push(("gid".to_owned(), Some("5".to_owned())));

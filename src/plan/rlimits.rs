@@ -50,10 +50,11 @@ pub fn plan(asked: &[Rlimit], caller_hard: &[u64; 16]) -> Vec<Rlimit> {
     (0u32..)
         .zip(DEFAULTS.iter().zip(caller_hard))
         .map(|(resource, ((_, soft, hard), cap))| {
+            let cap = if resource == NOFILE { below(*cap) } else { *cap };
             asked.iter().rev().find(|r| r.resource == resource).copied().unwrap_or(Rlimit {
                 resource,
-                soft: (*soft).min(*cap),
-                hard: (*hard).min(*cap),
+                soft: (*soft).min(cap),
+                hard: (*hard).min(cap),
             })
         })
         .map(|limit| {
@@ -72,6 +73,17 @@ pub const DATA: u32 = 2;
 const CORE: u32 = 4;
 /// `RLIMIT_NPROC`.
 pub const NPROC: u32 = 6;
+
+/// `RLIMIT_NOFILE`.
+pub const NOFILE: u32 = 7;
+
+/// Less than the caller has, unless that is little. Descriptors on their way through a socket are
+/// counted for all processes of a user together, and against the sender's limit (`too_many_unix_fds`
+/// in net/unix): a jail that could have as many on their way as set-up may have would keep every
+/// other jail from starting, whose ids are the same.
+fn below(callers: u64) -> u64 {
+    if callers < 2048 { callers } else { callers - callers / 4 }
+}
 
 /// The name of a limit.
 #[must_use]
@@ -99,5 +111,7 @@ mod tests {
         let mut hard = [UNLIMITED; 16];
         hard[7] = 512;
         assert_eq!(plan(&[], &hard)[7], Rlimit { resource: 7, soft: 512, hard: 512 });
+        hard[7] = 20_000;
+        assert_eq!(plan(&[], &hard)[7], Rlimit { resource: 7, soft: 1024, hard: 15_000 });
     }
 }

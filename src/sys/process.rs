@@ -353,6 +353,15 @@ pub fn set_name(name: &CStr) -> Result<()> {
     check_int(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) }).map(drop)
 }
 
+/// `RLIMIT_NOFILE`, in our own width: libc's constants are of another type with each C library.
+pub const NOFILE: u32 = 7;
+
+/// Raises the limit on descriptors as far as this process may.
+pub fn raise_nofile() -> Result<()> {
+    let (soft, hard) = get_rlimit(NOFILE)?;
+    if soft < hard { set_rlimit(NOFILE, hard, hard) } else { Ok(()) }
+}
+
 /// `prlimit64(0, resource, limit)`: sets a limit of this process.
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };

@@ -43,6 +43,18 @@ const SUID_FILES: [Denial; 11] = [
     ("io_uring_setup", &[], ENOSYS),
 ];
 
+const EOPNOTSUPP: Ret = libc::SECCOMP_RET_ERRNO | 95;
+
+/// Through an id-mapped mount root of a user namespace is the owner of what is on disk, and the
+/// capabilities that it gives a file are good for the host: another user there could run it. As on a
+/// file system without attributes, which programs that copy files are prepared for.
+const FILE_CAPABILITIES: [Denial; 4] = [
+    ("setxattr", &[], EOPNOTSUPP),
+    ("lsetxattr", &[], EOPNOTSUPP),
+    ("fsetxattr", &[], EOPNOTSUPP),
+    ("setxattrat", &[], EOPNOTSUPP),
+];
+
 const NAMESPACES: [Denial; 4] = [
     ("clone", &[(0, CLONE_NEW)], EPERM),
     // The flags lie behind a pointer. glibc falls back to clone on ENOSYS, but not on EPERM.
@@ -88,10 +100,13 @@ const CHANNELS: [Denial; 14] = [
 /// Adds the denials that `extra` asks for.
 pub(super) fn harden(table: &mut Table, abi: Abi, extra: &Extra) {
     let suid = extra.restrict_suid_files.then_some(&SUID_FILES[..]);
+    let caps = extra.restrict_file_caps.then_some(&FILE_CAPABILITIES[..]);
     let namespaces = extra.restrict_namespaces.then_some(&NAMESPACES[..]);
     let computing = extra.computation.map(|_| [&PROGRAMS[..], &PROCESSES, &CHANNELS]);
     let computing = computing.into_iter().flatten();
-    for (name, bits, ret) in suid.into_iter().chain(namespaces).chain(computing).flatten() {
+    for (name, bits, ret) in
+        suid.into_iter().chain(caps).chain(namespaces).chain(computing).flatten()
+    {
         let when: Vec<Cond> =
             bits.iter().map(|(arg, bits)| Cond { arg: *arg, test: Test::AnyBit(*bits) }).collect();
         deny(table, abi, name, &when, *ret);

@@ -47,22 +47,25 @@ pub fn run(program: &[Instruction], call: &Call) -> Option<u32> {
     walk(program, call).map(|(ret, _)| ret)
 }
 
-/// What the filter returns for the call whatever its arguments are; `None`: it looks at them.
+/// What the filter returns for a call of which only some arguments are known (bit 0 is the first);
+/// `None`: it looks at another one.
 #[must_use]
-pub fn run_without_arguments(program: &[Instruction], call: &Call) -> Option<u32> {
-    walk(program, call).filter(|(_, looked)| !looked).map(|(ret, _)| ret)
+pub fn run_knowing(program: &[Instruction], call: &Call, known: u8) -> Option<u32> {
+    walk(program, call).filter(|(_, looked)| looked & !known == 0).map(|(ret, _)| ret)
 }
 
-/// What is returned, and whether an argument was looked at.
-fn walk(program: &[Instruction], call: &Call) -> Option<(u32, bool)> {
-    let (mut at, mut acc, mut looked) = (0usize, 0u32, false);
+/// What is returned, and which arguments were looked at.
+fn walk(program: &[Instruction], call: &Call) -> Option<(u32, u8)> {
+    let (mut at, mut acc, mut looked) = (0usize, 0u32, 0u8);
     loop {
         let now = program.get(at)?;
         at += 1;
         let holds = match now.code {
             LD_W_ABS => {
                 acc = call.load(now.k)?;
-                looked |= now.k >= ARGUMENTS;
+                if let Some(offset) = now.k.checked_sub(ARGUMENTS) {
+                    looked |= 1u8.checked_shl(offset / 8)?;
+                }
                 continue;
             }
             AND_K => {

@@ -87,6 +87,9 @@ pub struct Target {
 pub struct Extra {
     /// No file may become setuid or setgid: for a job that writes to a volume of the host.
     pub restrict_suid_files: bool,
+    /// No file may get capabilities (or any other extended attribute, whose names a filter does not
+    /// see): for a job with a volume that can hold CAP_SETFCAP over what it is mounted with.
+    pub restrict_file_caps: bool,
     /// No new namespace may be made and none joined, even if the profile allows it.
     pub restrict_namespaces: bool,
     /// Nothing but computing: no further program, process or socket.

@@ -1,14 +1,14 @@
 //! The filter in the form that tells: what it denies is handed to a listener, which answers with
 //! what the profile says. What it allows costs not one instruction more.
 //!
-//! The process that loads it has to send the listener to the supervisor, under the filter. So the
-//! calls that it needs for that are let through by the first filter where the profile denies
+//! The process that loads it has to send the listener to the supervisor, under the filter, and takes its
+//! limit on descriptors after that. So the calls that it needs for that are let through by the first filter where the profile denies
 //! them, and denied by a second, which is loaded behind it and says the profile's word on just
 //! those. The kernel takes the strictest of all filters.
 #![forbid(unsafe_code)]
 
 use super::emit::{ARCH, JA, JEQ, LD_W_ABS, NR, RET};
-use super::interpret::{Call, run, run_without_arguments};
+use super::interpret::{Call, run, run_knowing};
 use super::rules::{ENOSYS, is_permissive};
 use super::syscalls::{self, Abi};
 use super::{Arch, Instruction, MAX_INSTRUCTIONS};
@@ -17,6 +17,8 @@ const RET_ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
 const RET_ACTION: u32 = libc::SECCOMP_RET_ACTION_FULL;
 const RET_DATA: u32 = libc::SECCOMP_RET_DATA;
 const RET_ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+/// `RLIMIT_NOFILE`.
+const NOFILE: u64 = 7;
 const RET_NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
 
 /// A filter with a listener.
@@ -77,13 +79,16 @@ pub fn telling(program: &[Instruction], native: Arch, tell_enosys: bool) -> Opti
         Instruction { k: if tells { RET_NOTIFY } else { i.k }, ..i.clone() }
     });
     let abi = Abi::of(native);
-    let needed = [abi.number("sendmsg")?, abi.number("seccomp")?];
-    // A profile that looks at arguments is taken for one that may deny.
-    let always = |nr: u32| {
-        let call = Call { nr, arch: abi.audit_arch(), args: [0; 6] };
-        run_without_arguments(program, &call).is_some_and(is_permissive)
+    let needed = [abi.number("sendmsg")?, abi.number("seccomp")?, abi.number("prlimit64")?];
+    // As they are made, in their order; a profile that looks at another argument is taken for one that
+    // may deny.
+    let nosignal = u64::from(libc::MSG_NOSIGNAL.cast_unsigned());
+    let made = [([0, 0, nosignal, 0], 0b100), ([1, 0, 0, 0], 0b1), ([0, NOFILE, 0, 0], 0b1011)];
+    let allowed = |(nr, ([a, b, c, d], known)): (u32, ([u64; 4], u8))| {
+        let call = Call { nr, arch: abi.audit_arch(), args: [a, b, c, d, 0, 0] };
+        run_knowing(program, &call, known).is_some_and(is_permissive)
     };
-    if needed.into_iter().all(always) {
+    if needed.into_iter().zip(made).all(allowed) {
         return Some(Telling { first: told.collect(), second: Vec::new() });
     }
     let first: Vec<_> = gate(abi, needed, true).into_iter().chain(told).collect();
@@ -92,18 +97,19 @@ pub fn telling(program: &[Instruction], native: Arch, tell_enosys: bool) -> Opti
     (first.len() <= MAX_INSTRUCTIONS).then_some(Telling { first, second })
 }
 
-/// Stands before a program. With `pass` the two calls are let through and all others reach the
-/// program, else only the two reach it.
-fn gate(abi: Abi, [one, two]: [u32; 2], pass: bool) -> [Instruction; 7] {
+/// Stands before a program. With `pass` the calls are let through and all others reach the
+/// program, else only they reach it.
+fn gate(abi: Abi, [one, two, three]: [u32; 3], pass: bool) -> [Instruction; 8] {
     let i = |code, jt, jf, k| Instruction { code, jt, jf, k };
-    // Where the jumps go: `ret ALLOW` is at 5, the program behind the `ja` at 6.
-    let (ours, others) = if pass { (5, 6) } else { (6, 5) };
+    // Where the jumps go: `ret ALLOW` is at 6, the program behind the `ja` at 7.
+    let (ours, others) = if pass { (6, 7) } else { (7, 6) };
     [
         i(LD_W_ABS, 0, 0, ARCH),
         i(JEQ, 0, others - 2, abi.audit_arch()),
         i(LD_W_ABS, 0, 0, NR),
         i(JEQ, ours - 4, 0, one),
-        i(JEQ, ours - 5, others - 5, two),
+        i(JEQ, ours - 5, 0, two),
+        i(JEQ, ours - 6, others - 6, three),
         i(RET, 0, 0, RET_ALLOW),
         i(JA, 0, 0, 0),
     ]
@@ -182,11 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn the_default_profile_answers_enosys_for_clone3_and_for_calls_newer_than_it() {
+    fn the_default_profile_answers_enosys_for_clone3_io_setup_and_for_calls_newer_than_it() {
         let plain = precompiled().unwrap();
         for nr in 0..600 {
             let got = run(&plain, &call(nr)).unwrap();
-            assert_eq!(got == ENOSYS, nr == libc::SYS_clone3 || nr > 466, "{nr}");
+            let absent = [libc::SYS_clone3, libc::SYS_io_setup].contains(&nr);
+            assert_eq!(got == ENOSYS, absent || nr > 466, "{nr}");
         }
     }
 
@@ -205,7 +212,7 @@ mod tests {
             let call = call(nr);
             let first = run(&telling.first, &call).unwrap();
             let second = run(&telling.second, &call).unwrap();
-            let needed = [libc::SYS_sendmsg, libc::SYS_seccomp].contains(&nr);
+            let needed = [libc::SYS_sendmsg, libc::SYS_seccomp, libc::SYS_prlimit64].contains(&nr);
             if needed {
                 assert_eq!(first, RET_ALLOW, "{nr}");
                 assert_eq!(second, run(&plain, &call).unwrap(), "{nr}");

@@ -191,8 +191,12 @@ fn what_programs_need_is_allowed() {
     assert_eq!(jail().ask("arch_prctl", &[0x1002]), ALLOW);
 }
 
-const SUID: Extra =
-    Extra { restrict_suid_files: true, restrict_namespaces: false, computation: None };
+const SUID: Extra = Extra {
+    restrict_suid_files: true,
+    restrict_file_caps: false,
+    restrict_namespaces: false,
+    computation: None,
+};
 
 fn no_suid_files(asked: &Asked, abi: Abi) {
     const O_CREAT: u64 = 0o100;
@@ -295,7 +299,7 @@ fn restrict_suid_files_leaves_a_stricter_profile_alone() {
 
 #[test]
 fn h40_restrict_namespaces_holds_whatever_the_profile_allows() {
-    let extra = Extra { restrict_suid_files: false, restrict_namespaces: true, computation: None };
+    let extra = Extra { restrict_suid_files: false, restrict_namespaces: true, ..Extra::default() };
     for asked in [
         Asked(compile(&unconfined(Arch::X86_64), Arch::X86_64, &extra).unwrap()),
         embedded(Arch::X86_64, u64::MAX, &extra),

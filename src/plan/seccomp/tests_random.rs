@@ -222,7 +222,7 @@ fn random_profiles_agree_with_the_naive_reading() {
 #[test]
 fn extra_denials_only_ever_tighten() {
     let mut random = Random(0xdead_beef_0bad_cafe);
-    let extra = Extra { restrict_suid_files: true, restrict_namespaces: true, computation: None };
+    let extra = Extra { restrict_suid_files: true, restrict_namespaces: true, ..Extra::default() };
     let mut tightened = 0;
     for _ in 0..2000 {
         let spec = profile(&mut random);
