@@ -227,12 +227,58 @@ impl Outcome {
         self.status == Status::Exited && self.exit_code == Some(0)
     }
 
-    /// The outcome as JSON.
+    /// The outcome as JSON that can be shown on a terminal: what the job or the caller put into it
+    /// is there as escapes, from which a parser makes the same text.
     ///
     /// # Panics
     /// Never: every field can be written.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
+        safe(serde_json::to_string(self).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}")))
+    }
+}
+
+/// JSON text made safe to show on a terminal. JSON itself escapes what is below a space; here
+/// DEL, the C1 controls, and characters that are not seen or turn the text around follow. Outside
+/// of strings JSON is ASCII, so the meaning stays the same.
+pub(crate) fn safe(json: String) -> String {
+    // Captured output may be long, and has mostly none: then it is not copied.
+    if !json.contains(is_unseen) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + json.len() / 8);
+    for c in json.chars() {
+        if is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// DEL and C1; soft hyphen, zero-width and bidirectional marks, line and paragraph separators,
+/// interlinear annotation, tags, variation selectors' supplement, private use, noncharacters.
+pub(crate) fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}'
+        | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t41_what_is_not_seen_is_escaped_in_json_and_means_the_same() {
+        let bad = "a\n\x1b[2J\x7f\u{9b}31m\u{202e}\u{2066}\u{2028}\u{feff}\u{e0041}\"\\é漢😀";
+        let json = safe(serde_json::to_string(bad).unwrap());
+        assert!(!json.contains(|c: char| c.is_control() || is_unseen(c)), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), bad);
+        assert!(json.contains("\\u009b31m\\u202e") && json.contains("\\udb40\\udc41"), "{json}");
+        assert!(json.ends_with("é漢😀\""), "what is seen is left alone: {json}");
     }
 }

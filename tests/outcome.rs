@@ -93,6 +93,39 @@ fn every_documented_field_is_there_however_it_ended() {
     }
 }
 
+/// T41: a label, what the job wrote and a profile's name are in the result, and it can be shown.
+#[test]
+fn t41_a_result_shows_nothing_that_a_terminal_obeys() {
+    let bad = "a\n\x1b]0;x\x07\x7f\u{9b}2J\u{202e}\u{2028}\u{feff}";
+    let scratch = Scratch::new();
+    let profile = format!("p\x7f\u{9b}\u{202e}.json");
+    scratch.file(&profile, include_str!("../profiles/seccomp-default.json"));
+    let security = format!("seccomp={}", scratch.join(&profile).display());
+    let result = scratch.join("result");
+    let output = Command::new(bin())
+        .args(["jail", "--json", "--result"])
+        .arg(&result)
+        .args(["-l", &format!("k={bad}"), "--security-opt", &security])
+        .args(["--", "printf", "%s", bad])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    for text in
+        [String::from_utf8(output.stdout).unwrap(), std::fs::read_to_string(&result).unwrap()]
+    {
+        let hostile =
+            |c: &char| c.is_control() && *c != '\n' || "\u{202e}\u{2028}\u{feff}".contains(*c);
+        assert_eq!(text.chars().find(hostile), None, "{text:?}");
+        assert_eq!(text.matches('\n').count(), 1);
+        let outcome: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(outcome["labels"]["k"], bad);
+        assert_eq!(outcome["stdout"]["data"], bad);
+        let seccomp = outcome["isolation"]["seccomp"].as_str().unwrap();
+        assert!(seccomp.ends_with(&profile), "{seccomp:?}");
+    }
+}
+
 #[test]
 fn the_isolation_that_was_in_force_is_told() {
     let run = sh(&["--cap-add", "NET_BIND_SERVICE", "-m", "64m", "--cpus", "0.5"], "true").exits(0);

@@ -159,6 +159,24 @@ fn what_is_typed_overrides_the_policy_and_lists_add_up() {
 }
 
 #[test]
+fn what_is_typed_overrides_a_value_that_makes_no_sense_too() {
+    for (bad, typed) in [
+        ("memory: lots", ["-m", "64m"]),
+        ("cpus: many", ["--cpus", "1"]),
+        ("timeout: soon", ["--timeout", "9s"]),
+        ("user: \"::\"", ["--user", "5:6"]),
+        ("userns: some", ["--userns", "auto"]),
+        ("network: wide", ["--network", "none"]),
+        ("stop-signal: LOUD", ["--stop-signal", "TERM"]),
+    ] {
+        by(bad, &["--", "true"]).exits(125).complains("line 1: ");
+        by(bad, &[&typed[..], &["--", "true"]].concat()).exits(0);
+    }
+    // A list adds up, so a bad value of one stays.
+    by("tmpfs: [a]\n", &["--tmpfs", "/b", "--", "true"]).exits(125).complains("line 1: tmpfs");
+}
+
+#[test]
 fn the_environment_file_that_is_typed_overrides_the_policys_variable() {
     let scratch = Scratch::new();
     let file = scratch.file("env", "A=typed\n");
@@ -189,9 +207,25 @@ fn r4_a_policy_of_the_agents_is_taken_unchanged() {
         file.display()
     );
     assert_eq!(run.stderr, said);
-    // check shows the one and says what is wrong with the other.
+    jail(["--profile", &node, "--explain", "--", "true"]).exits(125).complains("\"bridge\"");
+    // Unless what is typed takes its place.
+    for network in ["--network", "--net"] {
+        let run = jail(["--profile", &node, network, "none", "--", "true"]).exits(0);
+        assert_eq!(run.outcome["isolation"]["network"], "none");
+    }
+    let run = jail(["--profile", &node, "--network", "bridge", "--", "true"]).exits(125);
+    assert!(run.stderr.starts_with("stockade: a network of the kind"), "{run:#?}");
+    // The one policy is an error for check too; the file holds others that are none.
+    assert_eq!(policy(&["check", &node]), (125, String::new(), said));
     let (code, text, errors) = policy(&["check", file.to_str().unwrap()]);
-    assert_eq!((code, errors), (125, said));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(
+        text.contains("bridge: refused when it is run, unless --network is typed  line 13"),
+        "{text}"
+    );
+    let alone = scratch.file("alone.yaml", "network: bridge\n");
+    let (code, _, errors) = policy(&["check", alone.to_str().unwrap()]);
+    assert!(code == 125 && errors.contains("line 1: network: a network of the kind"), "{errors}");
     assert_eq!(
         line(&text, "image"),
         "python:3.11-slim: not used; the job sees the host's /usr, or with --rootfs an unpacked \

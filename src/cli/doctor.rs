@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::doctor;
 use crate::host::doctor::report::{Findings, Report, State, Trial, Verdict, printable, settle};
 use crate::jail::Jail;
-use crate::outcome::Status;
+use crate::outcome::{Status, safe};
 use crate::plan::values::{nearest, quote};
 use crate::sys::signal;
 use std::ffi::OsString;
@@ -65,7 +65,7 @@ fn run(json: bool) -> Result<Verdict> {
     if json {
         let text = serde_json::to_string_pretty(&Report::new(&found, &trial))
             .map_err(|e| Error::new(Kind::Os, format!("write the report: {e}")))?;
-        print_line(&(text + "\n"));
+        print_line(&(safe(text) + "\n"));
     } else {
         print_line(&table(&found, &trial));
     }

@@ -152,7 +152,7 @@ pub(super) fn jail(typed: &Typed) -> Result<Jail> {
     let mut settings = Settings::default();
     if let Some(spec) = typed.text("profile") {
         let loaded = profile::load(spec)?;
-        loaded.apply(&mut settings)?;
+        loaded.apply(&mut settings, |name| typed.text(name).is_some())?;
         command = loaded.command(command, &mut settings)?;
         settings = settings.then_typed();
     }

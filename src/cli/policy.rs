@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::profile::{self, Loaded};
-use super::settings::Settings;
+use super::settings::{BRIDGE, Settings};
 use super::{FAILED, eprint, print_line};
 use crate::error::{Error, Kind, Result};
 use crate::plan::policy::{LandlockChoice, Network, Policy, SeccompChoice, Swap, Tmpfs, Volume};
@@ -36,7 +36,10 @@ pub(super) fn main(args: Vec<OsString>) -> u8 {
             vec![Ok(USAGE.to_owned())]
         }
         ["check", spec] if !spec.starts_with('-') => match profile::load_all(spec) {
-            Ok(all) => all.into_iter().map(|one| one.and_then(|one| shown(&one))).collect(),
+            Ok(all) => {
+                let among = all.len() > 1;
+                all.into_iter().map(|one| one.and_then(|one| shown(&one, among))).collect()
+            }
             Err(error) => vec![Err(error)],
         },
         ["schema"] => vec![Ok(format!("{:#}\n", schema::schema()))],
@@ -73,15 +76,20 @@ fn misunderstood(words: &[&str]) -> Error {
     Error::new(Kind::InvalidConfig, message).hint(hint)
 }
 
-/// Validates one as a run would, and says what would hold.
-fn shown(loaded: &Loaded) -> Result<String> {
+/// Validates one as a run would, and says what would hold. `among` others a network that a jail
+/// does not have is told and no error: the others are of use, and the option can be typed.
+fn shown(loaded: &Loaded, among: bool) -> Result<String> {
     let name = match &loaded.profile.name {
         Some(name) => format!("{}#{name}", loaded.file),
         None => loaded.file.clone(),
     };
     let about = |e: Error| e.context(format!("policy {}", quote(&name)));
     let mut settings = Settings::default();
-    loaded.apply(&mut settings)?;
+    loaded.apply(&mut settings, |_| false)?;
+    let refused = match settings.refused.take() {
+        Some(error) if !among => return Err(error),
+        refused => refused.is_some(),
+    };
     settings.policy().map_err(about)?;
     let mut lines = own(&name, loaded);
     for key in KEYS.iter().filter(|k| k.option) {
@@ -92,7 +100,10 @@ fn shown(loaded: &Loaded) -> Result<String> {
             .filter(|s| s.key.name == key.name)
             .map(|s| s.line)
             .collect();
-        let values = in_force(key, &settings.policy, settings.user.as_ref(), &settings.groups);
+        let mut values = in_force(key, &settings.policy, settings.user.as_ref(), &settings.groups);
+        if refused && key.name == "network" {
+            values = vec![format!("{BRIDGE}: refused when it is run, unless --network is typed")];
+        }
         let each = set.len() == values.len();
         for (i, value) in values.into_iter().enumerate() {
             let origin = match set.get(if each { i } else { 0 }) {

@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::settings::{Settings, invalid};
+use super::settings::{BRIDGE, Settings, invalid};
 use crate::error::{Error, Kind, Result};
 use crate::plan::policy::Script;
+use crate::plan::profile::keys::{Form, Key};
 use crate::plan::profile::signature::PublicKey;
 use crate::plan::profile::{self, EMBEDDED, MAX_SIZE, Profile};
 use crate::plan::values::{nearest, quote};
@@ -136,19 +137,28 @@ fn prepare(file: &str, base: &Path, profile: Profile) -> Result<Loaded> {
 }
 
 impl Loaded {
-    /// Puts it into the settings.
-    pub(super) fn apply(&self, settings: &mut Settings) -> Result<()> {
+    /// Puts it into the settings, but for single values of options that were `typed`: those are
+    /// overridden, whatever they are. What is typed of a list adds to it.
+    pub(super) fn apply(
+        &self,
+        settings: &mut Settings,
+        typed: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         settings.base.clone_from(&self.base);
         settings.policy.restricted = self.profile.restricted;
-        for s in &self.profile.settings {
-            settings.set(s.key.name, &s.value).map_err(|e| {
-                let e =
-                    e.context(format!("{}: {}", profile::place(&self.file, s.line), s.key.name));
-                if e.hint_text().is_some() || e.kind() != Kind::InvalidConfig {
-                    return e;
-                }
-                e.hint("docs/jail.md lists the forms: a policy takes those of the options")
-            })?;
+        let adds_up = |key: &Key| matches!(key.form, Form::List | Form::Pairs);
+        for s in self.profile.settings.iter().filter(|s| adds_up(s.key) || !typed(s.key.name)) {
+            let Err(e) = settings.set(s.key.name, &s.value) else { continue };
+            let e = e.context(format!("{}: {}", profile::place(&self.file, s.line), s.key.name));
+            // A file of the agents may say so, and its other policies are as good as ever.
+            if s.key.name == "network" && s.value == BRIDGE {
+                settings.refused = Some(e);
+                continue;
+            }
+            if e.hint_text().is_some() || e.kind() != Kind::InvalidConfig {
+                return Err(e);
+            }
+            return Err(e.hint("docs/jail.md lists the forms: a policy takes those of the options"));
         }
         Ok(())
     }

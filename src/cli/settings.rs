@@ -23,10 +23,15 @@ pub(super) struct Settings {
     pub(super) groups: Vec<IdOrName>,
     /// Where relative paths of the host begin; empty: in the working directory.
     pub(super) base: PathBuf,
+    /// What is wrong with a policy and may stand in its file, as long as it is not to be run.
+    pub(super) refused: Option<Error>,
     stop_timeout: bool,
     /// Mounts from before [`Settings::then_typed`], which a later one on the same target replaces.
     earlier: (Vec<Tmpfs>, Vec<Volume>),
 }
+
+/// A network that other engines have, and policies of theirs name.
+pub(super) const BRIDGE: &str = "bridge";
 
 pub(super) fn invalid(message: String, hint: &str) -> Error {
     Error::new(Kind::InvalidConfig, message).hint(hint)
@@ -202,7 +207,7 @@ impl Settings {
                 p.network = match v {
                     "none" => Network::None,
                     "host" => Network::Host,
-                    "bridge" => {
+                    BRIDGE => {
                         return Err(invalid(
                             "a network of the kind \"bridge\" is not supported".to_owned(),
                             "give none, or host for the caller's network with all it reaches",
@@ -250,6 +255,9 @@ impl Settings {
 
     /// The policy with its mounts: a later one replaces an earlier one on the same target.
     pub(super) fn policy(&mut self) -> Result<&mut Policy> {
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
         let (tmpfs, volumes) = std::mem::take(&mut self.earlier);
         let p = &mut self.policy;
         let later: Vec<PathBuf> = p

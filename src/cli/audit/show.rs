@@ -4,7 +4,7 @@
 
 use super::Failure;
 use super::read::{Reader, Run};
-use crate::host::audit::safe;
+use crate::outcome::safe;
 use crate::plan::values::escape;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -55,7 +55,7 @@ impl Kept {
     fn text(&self) -> String {
         match self {
             // A line of another writer may hold what must not reach a terminal.
-            Kept::Line(line) => safe(&String::from_utf8_lossy(line)),
+            Kept::Line(line) => safe(String::from_utf8_lossy(line).into_owned()),
             Kept::Run(run) => row(run),
         }
     }

@@ -124,7 +124,7 @@ pub(super) fn stats(
     if json {
         // Its keys are strings and its numbers finite.
         let text = serde_json::to_string(&report).unwrap_or_default();
-        return Ok(writeln!(out, "{}", crate::host::audit::safe(&text))?);
+        return Ok(writeln!(out, "{}", crate::outcome::safe(text))?);
     }
     Ok(print(&report, by, out)?)
 }

@@ -18,7 +18,7 @@
 mod file;
 mod record;
 
-pub(crate) use record::{Entry, safe};
+pub(crate) use record::Entry;
 
 use crate::error::{Error, Kind, Result};
 use crate::outcome::Outcome;

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{Outcome, Status, safe};
 use crate::plan::Plan;
 use crate::plan::RootSource;
 use crate::plan::digest::sha256;
@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
@@ -130,7 +129,7 @@ impl Entry {
         };
         // Neither a map with keys other than strings nor a failing type is in it.
         let json = serde_json::to_string(&line).unwrap_or_else(|_| "{}".to_owned());
-        let mut line = safe(&json);
+        let mut line = safe(json);
         line.push('\n');
         line
     }
@@ -240,38 +239,10 @@ fn shown(outcome: &Outcome, cut: Option<&Cut>) -> Value {
     value
 }
 
-/// JSON text made safe to show on a terminal. JSON itself escapes what is below a space; here
-/// DEL, the C1 controls, and characters that are not seen or turn the text around follow. Outside
-/// of strings JSON is ASCII, so the meaning stays the same.
-#[must_use]
-pub(crate) fn safe(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        if is_unsafe(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// DEL and C1; soft hyphen, zero-width and bidirectional marks, line and paragraph separators,
-/// interlinear annotation, tags, variation selectors' supplement, private use, noncharacters.
-fn is_unsafe(c: char) -> bool {
-    matches!(c,
-        '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}'
-        | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Isolation, Stream, Timings};
+    use crate::outcome::{Isolation, Stream, Timings, is_unseen};
 
     fn outcome() -> Outcome {
         Outcome {
@@ -321,7 +292,7 @@ mod tests {
         e.labels.insert(bad.to_owned(), bad.to_owned());
         let line = e.line(&outcome(), 65_536);
         for c in line.trim_end_matches('\n').chars() {
-            assert!(!c.is_control() && !is_unsafe(c), "{c:?} in {line}");
+            assert!(!c.is_control() && !is_unseen(c), "{c:?} in {line}");
         }
         let json = parsed(&line);
         assert_eq!(json["command"][1], bad, "it is all still there");

@@ -85,7 +85,11 @@ pub const KEYS: &[Key] = &[
     ),
     option("no-trace-denied", Form::Switch, "Do not count the system calls that seccomp denies"),
     option("userns", Form::Choice(&["auto", "host"]), "User namespace"),
-    option("network", Form::Choice(&["none", "host"]), "Network"),
+    option(
+        "network",
+        Form::Choice(&["none", "host", "bridge"]),
+        "Network; bridge, of other engines, is refused at run time unless --network overrides it",
+    ),
     option("time-ns", Form::Switch, "New time namespace"),
     option("nested-userns", Form::Switch, "The job may make namespaces of its own"),
     option("hostname", Form::Text, "Host name"),

@@ -239,8 +239,11 @@ fn the_embedded_profiles_and_the_agents_form_are_valid_by_the_schema() {
         count += 1;
     }
     assert!(count >= 5);
-    by_schema(&R4.replace("bridge", "none")).unwrap();
-    assert!(by_schema(R4).unwrap_err().contains("/policies/node/network"));
+    by_schema(R4).unwrap();
+    let about = schema::schema()["$defs"]["policy"]["properties"]["network"]["description"].clone();
+    assert!(about.as_str().unwrap().contains("bridge, of other engines, is refused at run time"));
+    let other = R4.replace("bridge", "overlay");
+    assert!(by_schema(&other).unwrap_err().contains("/policies/node/network"));
     by_schema("policies: {a: , b: {memory: 1g}}").unwrap();
 }
 
