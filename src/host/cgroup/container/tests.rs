@@ -491,6 +491,9 @@ fn a_cgroup_with_processes_is_refused() {
     until("it is in", || !group.processes().unwrap().is_empty());
     let e = place.try_create("{}").unwrap_err();
     assert!(e.to_string().contains("container's cgroup is not empty: 1 process(es) found"), "{e}");
+    // And so before anything of it is written down.
+    let (path, none) = (place.path(), LinuxResources::default());
+    assert!(Found::look(request(&path, &none)).is_err());
     drop(kid);
     group.kill_all().unwrap();
     group.freeze().unwrap();
