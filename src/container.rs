@@ -76,8 +76,9 @@ pub struct RunOptions {
     pub detach: bool,
     /// Leave the stopped container to a later `delete`.
     pub keep: bool,
-    /// Become the subreaper of the container's processes (`--no-subreaper` says no).
-    pub no_subreaper: bool,
+    /// Become the subreaper of the container's processes and reap whatever ends: for a program
+    /// that has no other children.
+    pub subreaper: bool,
 }
 
 /// A container that exists.
@@ -136,14 +137,8 @@ impl Runtime {
     /// As [`Runtime::create`] and [`Container::start`].
     pub fn run(&self, id: &str, options: &CreateOptions, run: RunOptions) -> Result<i32> {
         self.check_manager()?;
-        engine::run::run(
-            self.store()?,
-            id,
-            &self.request(options),
-            run.detach,
-            run.keep,
-            run.no_subreaper,
-        )
+        let how = engine::run::How { detach: run.detach, keep: run.keep, subreaper: run.subreaper };
+        engine::run::run(self.store()?, id, &self.request(options), how)
     }
 
     /// An existing container.
@@ -225,6 +220,12 @@ impl Container {
     /// They cannot be read.
     pub fn config(&self) -> Result<Vec<u8>> {
         self.inner.config()
+    }
+
+    /// What of its configuration has no effect; empty for one that was not just made.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
     }
 
     /// What it is now.

@@ -43,13 +43,15 @@ fn entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32) -> s
         libc::S_IFDIR => {
             fs::mkdir_at(to, name, 0o700)?;
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let (inner, made) = (fs::open_at(from, name, flags, 0)?, fs::open_at(to, name, flags, 0)?);
+            let (inner, made) =
+                (fs::open_at(from, name, flags, 0)?, fs::open_at(to, name, flags, 0)?);
             directory(inner.as_fd(), made.as_fd(), depth - 1)?;
             fs::chown(made.as_fd(), seen.uid, seen.gid)?;
             fs::chmod(made.as_fd(), mode)
         }
         libc::S_IFREG => {
-            let inner = fs::open_at(from, name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0)?;
+            let inner =
+                fs::open_at(from, name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0)?;
             let create = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
             let made = fs::open_at(to, name, create, 0o600)?;
             while io::send_file(inner.as_fd(), made.as_fd(), 1 << 20)? > 0 {}

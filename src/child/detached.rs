@@ -65,7 +65,7 @@ impl ArmedDetached {
             let state = state.ok_or(Failure(step, index, Errno(libc::EBADF)))?;
             fs::seek(io::well_known(state), 0, libc::SEEK_SET).at_index(step, index)?;
             let output = self.output.as_ref().map(AsRawFd::as_raw_fd);
-            run(hook, state, output).at_index(step, index)?;
+            run_hook(hook, state, output).at_index(step, index)?;
         }
         Ok(())
     }
@@ -74,8 +74,12 @@ impl ArmedDetached {
 /// What a hook's process starts with.
 type Call<'a> = (&'a ArmedHook, RawFd, Option<RawFd>);
 
-/// Runs a hook to its end; `ETIME` if that did not come in time, `ECANCELED` if it failed.
-fn run(hook: &ArmedHook, state: RawFd, output: Option<RawFd>) -> crate::sys::Result<()> {
+/// Runs a hook to its end, with these descriptors as its standard input and its outputs; `ETIME` if that did not come in time, `ECANCELED` if it failed.
+pub(crate) fn run_hook(
+    hook: &ArmedHook,
+    state: RawFd,
+    output: Option<RawFd>,
+) -> crate::sys::Result<()> {
     let call: Call<'_> = (hook, state, output);
     let (pid, pidfd) = process::spawn_watched(become_hook, &call)?;
     let mut fds = [io::PollFd::new(pidfd.as_raw_fd(), libc::POLLIN)];
@@ -108,6 +112,7 @@ fn become_hook(&(hook, state, output): &Call<'_>) -> ! {
         io::dup_inheritable(output, 2)?;
         // What the caller keeps open for the job is not for hooks.
         io::close_range(3, u32::MAX)?;
+        fs::change_dir(c"/")?;
         signal::reset_dispositions();
         signal::set_mask(0).map(drop)
     };

@@ -30,8 +30,8 @@ pub mod tuning;
 use crate::sys::process::CStringArray;
 use crate::sys::{self, Errno, io, process, signal};
 use crate::wire::{Fail, Message, Step};
-use landlock::Ruleset;
 use core::cell::Cell;
+use landlock::Ruleset;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -50,6 +50,8 @@ pub struct Armed {
     pub setup_ids: Option<(u32, u32)>,
     /// Whether there is a new network namespace.
     pub network: bool,
+    /// A user namespace to join first, and what goes with it: then a sibling is the job.
+    pub outer: Option<namespaces::ArmedOuter>,
     /// Namespaces that exist and are joined after Go.
     pub joins: Vec<namespaces::ArmedJoin>,
     /// Host name, without the NUL; empty: as it is.
@@ -177,6 +179,14 @@ impl<T> At<T> for sys::Result<T> {
 pub fn enter(armed: &Armed) -> ! {
     #[cfg(debug_assertions)]
     sys::guard::arm();
+    match &armed.outer {
+        None => enter_here(armed),
+        Some(outer) => namespaces::leave_to_sibling(armed, outer),
+    }
+}
+
+/// The same in the process that becomes the job.
+fn enter_here(armed: &Armed) -> ! {
     let (terminal, ruleset) = match set_up(armed) {
         Ok(ready) => ready,
         Err(failure) => fail(armed.socket.as_fd(), &failure),

@@ -7,14 +7,14 @@
 
 use super::rootfs::{Options, PROC_SUPER_MAGIC, Place, Target, Tree, Work};
 use super::sources::{Opened, open_tree};
-use super::{At, Done, Failure, join_cgroups};
+use super::{At, Done, join_cgroups};
 use crate::sys::fs::{self, Resolve};
 use crate::sys::mount::{self, FsContext, attr};
 use crate::sys::{self, Errno, io};
 use crate::wire::{Message, SIZE, Step};
 use core::ffi::CStr;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 /// A mount, armed.
 #[derive(Debug)]
@@ -99,7 +99,9 @@ impl<'a> Work<'a> {
                 let tree = self.reopen(&target)?;
                 self.apply(tree.as_fd(), m)
             }
-            ArmedSource::Filesystem { fstype, source, options, strict, keep_mode, copy_up, .. } => {
+            ArmedSource::Filesystem {
+                fstype, source, options, strict, keep_mode, copy_up, ..
+            } => {
                 let context = FsContext::open(fstype)?;
                 if let Some(source) = source {
                     // Some types have none; then it is only a name.
@@ -269,8 +271,8 @@ impl<'a> Work<'a> {
                 let flags = libc::O_PATH | libc::O_NOFOLLOW;
                 let there = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;
                 let seen = fs::stat(there.as_fd())?;
-                let same = seen.is(mode & libc::S_IFMT)
-                    && (seen.is(libc::S_IFIFO) || seen.rdev == device);
+                let same =
+                    seen.is(mode & libc::S_IFMT) && (seen.is(libc::S_IFIFO) || seen.rdev == device);
                 if same { Ok(()) } else { Err(Errno(libc::EEXIST)) }
             }
             Err(e) => Err(e),

@@ -6,10 +6,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::{At, Done, Failure};
+use super::{Armed, At, Done, Failure};
 use crate::sys::fs::{self, Resolve};
 use crate::sys::{Errno, io, process};
-use crate::wire::Step;
+use crate::wire::{Message, Step};
 use core::ffi::CStr;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -29,6 +29,45 @@ pub(super) fn join(list: &[ArmedJoin]) -> Done {
         process::join(io::well_known(join.fd), join.kind).at_index(Step::JoinNamespace, index)?;
     }
     Ok(())
+}
+
+/// A user namespace that is joined: what is new is made by a child in it, and belongs to it.
+#[derive(Debug)]
+pub struct ArmedOuter {
+    /// The namespaces, the user namespace first.
+    pub joins: Vec<ArmedJoin>,
+    /// Flags of clone3 for the sibling.
+    pub flags: u64,
+}
+
+/// Joins, makes the sibling, and ends.
+pub(super) fn leave_to_sibling(armed: &Armed, outer: &ArmedOuter) -> ! {
+    let socket = armed.socket.as_fd();
+    match make_sibling(armed, outer) {
+        Ok(()) => process::exit_group(0),
+        Err(failure) => super::fail(socket, &failure),
+    }
+}
+
+fn make_sibling(armed: &Armed, outer: &ArmedOuter) -> Done {
+    process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
+    super::close_all_but(&armed.kept)?;
+    let mut joined = [false; 8];
+    // What belongs to the caller's own user namespace must be joined before it is left, and what
+    // belongs to the other one after that.
+    for (join, done) in outer.joins.iter().zip(&mut joined).skip(1) {
+        *done = process::join(io::well_known(join.fd), join.kind).is_ok();
+    }
+    for (index, (join, done)) in (0..).zip(outer.joins.iter().zip(&joined)) {
+        if !done {
+            process::join(io::well_known(join.fd), join.kind)
+                .at_index(Step::JoinNamespace, index)?;
+        }
+    }
+    let (pid, pidfd) =
+        process::clone_sibling(outer.flags, super::enter_here, armed).at(Step::JoinNamespace)?;
+    let socket = armed.socket.as_fd();
+    io::send(socket, &Message::Sibling(pid).to_bytes(), Some(pidfd.as_fd())).at(Step::Handshake)
 }
 
 /// What is written.

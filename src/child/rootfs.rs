@@ -127,11 +127,7 @@ pub(super) struct Built {
 }
 
 /// Builds the root.
-pub(super) fn build(
-    all: &Armed,
-    socket: BorrowedFd<'_>,
-    ruleset: Option<&Ruleset>,
-) -> Done<Built> {
+pub(super) fn build(all: &Armed, socket: BorrowedFd<'_>, ruleset: Option<&Ruleset>) -> Done<Built> {
     let armed = &all.rootfs;
     // Modes of what is made here are meant as they are; the job gets its own umask.
     sys::process::umask(0);

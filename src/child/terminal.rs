@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(super) fn open(armed: &Armed) -> Done<OwnedFd> {
     let flags = libc::O_RDWR;
     let root = fs::cwd();
-    let master =
-        fs::open_beneath(root, c"dev/pts/ptmx", flags, 0, Resolve::NoSymlinks).at(Step::Terminal)?;
+    let master = fs::open_beneath(root, c"dev/pts/ptmx", flags, 0, Resolve::NoSymlinks)
+        .at(Step::Terminal)?;
     if fs::statfs(master.as_fd()).at(Step::Terminal)?.magic != DEVPTS_SUPER_MAGIC {
         return Err(super::Failure(Step::Terminal, 0, Errno(libc::ENOTTY)));
     }

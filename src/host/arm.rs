@@ -4,25 +4,29 @@
 
 #![forbid(unsafe_code)]
 
+use crate::child::detached::{ArmedDetached, ArmedHook};
 use crate::child::landlock::ArmedLandlock;
+use crate::child::mounts::{ArmedMount, ArmedSource};
+use crate::child::namespaces::{ArmedJoin, ArmedOuter, ArmedWrites};
 use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Place, Tree};
 use crate::child::sources::{Inbox, Source};
-use crate::child::detached::{ArmedDetached, ArmedHook};
-use crate::child::mounts::{ArmedMount, ArmedSource};
-use crate::child::namespaces::{ArmedJoin, ArmedWrites};
 use crate::child::tuning::ArmedTuning;
 use crate::child::{Armed, ArmedCaps, ArmedKeyring, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
+use crate::host::container::cgroups::armed as armed_cgroups;
 use crate::host::sources::{self, Pending};
-use crate::plan::detail::{self, Details, Keyring, MountSource, RootChange};
+use crate::plan::detail::{self, Details, Keyring, MountSource, NamespaceKind, RootChange};
 use crate::plan::ids;
 use crate::plan::values::quote;
-use crate::plan::{Attrs, BindIds, Existing, Expect, MountStep, Plan, RootSource, SeccompWhen, rlimits};
+use crate::plan::{
+    Attrs, BindIds, Existing, Expect, MountStep, Plan, RootSource, SeccompWhen, rlimits,
+};
 use crate::sys::io;
 use crate::sys::landlock::Handled;
 use crate::sys::mount::attr;
 use crate::sys::process::{CStringArray, Scheduler};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -82,8 +86,22 @@ fn options(list: &[(String, Option<String>)]) -> Result<Options> {
         .collect()
 }
 
+/// What a mount of the cgroup file systems shows.
+#[derive(Clone, Copy)]
+struct CgroupMount<'a> {
+    /// Directory by controller.
+    paths: &'a BTreeMap<String, String>,
+    /// Whether it can be mounted anew.
+    anew: bool,
+}
+
 /// Arms the file system part. With `privileged` the sources are left to be sent.
-pub(crate) fn root(plan: &Plan, privileged: bool) -> Result<(ArmedRoot, Vec<Pending<'_>>)> {
+pub(crate) fn root<'p>(
+    plan: &'p Plan,
+    privileged: bool,
+    cgroups: &BTreeMap<String, String>,
+) -> Result<(ArmedRoot, Vec<Pending<'p>>)> {
+    let cgroups = CgroupMount { paths: cgroups, anew: plan.is_new(NamespaceKind::Cgroup) };
     let mut pending = Vec::with_capacity(if privileged { 32 } else { 0 });
     let root = match &plan.root.source {
         RootSource::Pool => None,
@@ -119,7 +137,7 @@ pub(crate) fn root(plan: &Plan, privileged: bool) -> Result<(ArmedRoot, Vec<Pend
     let mut step_rights = Vec::with_capacity(plan.steps.len());
     for (index, step) in plan.steps.iter().enumerate() {
         let sent = privileged.then_some(&mut pending);
-        if let Some(armed) = self::step(step, index, sent)? {
+        if let Some(armed) = self::step(step, index, sent, cgroups)? {
             step_rights.push(rights(plan, index));
             steps.push(armed);
             present.push(index);
@@ -170,6 +188,7 @@ fn step<'p>(
     step: &'p MountStep,
     index: usize,
     pending: Option<&mut Vec<Pending<'p>>>,
+    cgroups: CgroupMount<'_>,
 ) -> Result<Option<ArmedStep>> {
     Ok(Some(match step {
         MountStep::Filesystem { fstype, options: list, target, attrs } => ArmedStep::Filesystem {
@@ -182,8 +201,7 @@ fn step<'p>(
             strict: matches!(fstype.as_str(), "proc" | "sysfs"),
         },
         MountStep::Bind { source, target, attrs, ids, expect, optional } => {
-            let wanted =
-                Pending { optional: *optional, ..Pending::new(source, *ids, *expect) };
+            let wanted = Pending { optional: *optional, ..Pending::new(source, *ids, *expect) };
             match find(wanted, pending) {
                 Ok((tree, directory)) => ArmedStep::Bind {
                     tree,
@@ -214,7 +232,7 @@ fn step<'p>(
             keep: *existing == Existing::Keep,
             replace: *existing == Existing::Replace,
         },
-        MountStep::Mount(mount) => ArmedStep::Mount(any_mount(mount, pending)?),
+        MountStep::Mount(mount) => ArmedStep::Mount(any_mount(mount, pending, cgroups)?),
         MountStep::Device(d) => ArmedStep::Device {
             target: place(&d.target)?,
             mode: d.kind | d.mode,
@@ -231,10 +249,7 @@ fn step<'p>(
 }
 
 /// Finds a source, or leaves it to be sent: then whether it is a directory comes along with it.
-fn find<'p>(
-    wanted: Pending<'p>,
-    pending: Option<&mut Vec<Pending<'p>>>,
-) -> Result<(Tree, bool)> {
+fn find<'p>(wanted: Pending<'p>, pending: Option<&mut Vec<Pending<'p>>>) -> Result<(Tree, bool)> {
     match pending {
         Some(pending) => {
             pending.push(wanted);
@@ -247,6 +262,7 @@ fn find<'p>(
 fn any_mount<'p>(
     mount: &'p detail::Mount,
     pending: Option<&mut Vec<Pending<'p>>>,
+    cgroups: CgroupMount<'_>,
 ) -> Result<ArmedMount> {
     let a = mount.attrs;
     let source = match &mount.source {
@@ -274,7 +290,7 @@ fn any_mount<'p>(
             let (tree, directory) = find(wanted, pending)?;
             ArmedSource::Bind { tree, directory }
         }
-        MountSource::Cgroup => crate::host::container::cgroups::armed()?,
+        MountSource::Cgroup => armed_cgroups(cgroups.paths, cgroups.anew)?,
     };
     Ok(ArmedMount {
         source,
@@ -348,6 +364,8 @@ pub(crate) struct Wiring {
     pub(crate) exposed: bool,
     /// Namespaces that the child joins.
     pub(crate) joins: Vec<ArmedJoin>,
+    /// A user namespace that it joins first.
+    pub(crate) outer: Option<ArmedOuter>,
     /// For a process that outlives its maker.
     pub(crate) detached: Option<ArmedDetached>,
 }
@@ -411,8 +429,7 @@ fn tuning(d: &Details) -> ArmedTuning {
 /// A hook's C strings.
 pub(crate) fn hook(hook: &detail::Hook) -> Result<ArmedHook> {
     let list = |what: &str, strings: &[String]| -> Result<CStringArray> {
-        let strings: Result<Vec<CString>> =
-            strings.iter().map(|s| c(what, s.as_bytes())).collect();
+        let strings: Result<Vec<CString>> = strings.iter().map(|s| c(what, s.as_bytes())).collect();
         strings.map(CStringArray::new)
     };
     let argv = if hook.args.is_empty() {
@@ -450,11 +467,14 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
     let mut kept = wiring.stdio.to_vec();
     kept.push(wiring.socket.as_raw_fd());
     kept.extend(stub.as_ref().map(AsRawFd::as_raw_fd));
-    kept.extend(wiring.joins.iter().map(|j| j.fd));
+    let outer = wiring.outer.iter().flat_map(|o| &o.joins);
+    kept.extend(wiring.joins.iter().chain(outer).map(|j| j.fd));
     let d = &plan.details;
     if let Some(detached) = &wiring.detached {
         kept.push(detached.listener.as_raw_fd());
-        kept.extend([&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd));
+        kept.extend(
+            [&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd),
+        );
         kept.extend((0..d.preserved_fds.cast_signed()).map(|n| 3 + n));
     }
     kept.sort_unstable();
@@ -464,9 +484,14 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
         kept,
         cpus: crate::sys::sched::allowed().ok(),
         unshare_cgroup: wiring.unshare_cgroup,
-        setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
         network: plan.namespaces.network,
+        // Root of a user namespace that was joined: the caller's own ids mean nothing there.
+        setup_ids: match &wiring.outer {
+            Some(_) => Some((0, 0)),
+            None => plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
+        },
         joins: wiring.joins,
+        outer: wiring.outer,
         hostname: c("hostname", plan.hostname.as_bytes())?,
         domainname: d.domainname.as_ref().map(|n| c("domain name", n.as_bytes())).transpose()?,
         keyring: match &d.keyring {

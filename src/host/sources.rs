@@ -253,9 +253,7 @@ fn check(fd: &OwnedFd, wanted: &Pending<'_>, shown: &str) -> Result<fs::Stat> {
                 format!("{shown} is not the character device {major}:{minor}"),
             ))
         }
-        Expect::FileOrDirectory if wanted.guarded => {
-            refuse_kernel_files(fd, shown).map(|()| seen)
-        }
+        Expect::FileOrDirectory if wanted.guarded => refuse_kernel_files(fd, shown).map(|()| seen),
         Expect::FileOrDirectory => Ok(seen),
         Expect::CharDevice(..) | Expect::Any => Ok(seen),
     }

@@ -11,15 +11,15 @@
 
 #![forbid(unsafe_code)]
 
-use super::ids::IdMap;
 use super::caps::CapSets;
 use super::detail::Details;
+use super::ids::IdMap;
 use super::landlock::Landlock;
 use super::rlimits::Rlimit;
 use super::seccomp::notify::Telling;
 use super::{
-    Attrs, BindIds, Existing, Expect, MapWriter, MountStep, Namespaces, Plan, Pool, Process, Resources, Root,
-    RootSource, Seccomp, SeccompWhen, Supervision, UserNamespace,
+    Attrs, BindIds, Existing, Expect, MapWriter, MountStep, Namespaces, Plan, Pool, Process,
+    Resources, Root, RootSource, Seccomp, SeccompWhen, Supervision, UserNamespace,
 };
 use seccompiler::sock_filter;
 use sha2::{Digest, Sha256};

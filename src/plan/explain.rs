@@ -63,15 +63,10 @@ impl Plan {
     pub fn namespace_names(&self) -> Vec<&'static str> {
         let mut names = vec!["mnt"];
         names.extend(
-            [
-                NamespaceKind::Pid,
-                NamespaceKind::Ipc,
-                NamespaceKind::Uts,
-                NamespaceKind::Cgroup,
-            ]
-            .into_iter()
-            .filter(|kind| self.is_new(*kind))
-            .map(NamespaceKind::name),
+            [NamespaceKind::Pid, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::Cgroup]
+                .into_iter()
+                .filter(|kind| self.is_new(*kind))
+                .map(NamespaceKind::name),
         );
         let n = &self.namespaces;
         for (on, name) in [(n.user.is_some(), "user"), (n.network, "net"), (n.time, "time")] {

@@ -299,6 +299,12 @@ pub fn read_link<'b>(link: BorrowedFd<'_>, buf: &'b mut [u8; 4096]) -> Result<&'
     CStr::from_bytes_until_nul(buf).map_err(|_| super::Errno(libc::EIO))
 }
 
+/// `ftruncate(fd, 0)`.
+pub fn truncate(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: integers only.
+    check_int(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) }).map(drop)
+}
+
 /// `lseek(fd, offset, whence)`.
 pub fn seek(fd: BorrowedFd<'_>, offset: i64, whence: c_int) -> Result<i64> {
     // SAFETY: integers only.

@@ -270,9 +270,7 @@ pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<()> {
 /// `sendfile(to, from, len)`, from where both are.
 pub fn send_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Result<usize> {
     // SAFETY: a null offset uses the descriptor's own.
-    let n = unsafe {
-        libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), core::ptr::null_mut(), len)
-    };
+    let n = unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), core::ptr::null_mut(), len) };
     usize::try_from(n).map_err(|_| Errno::last())
 }
 

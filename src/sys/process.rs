@@ -341,6 +341,18 @@ pub fn wait4(pid: i32, options: c_int) -> Result<Option<Waited>> {
     }))
 }
 
+/// `waitid(P_ALL, WEXITED | WNOHANG | WNOWAIT)`: a child that has ended, which stays to be reaped.
+pub fn ended_child() -> Result<Option<i32>> {
+    // SAFETY: siginfo is plain data, for which all-zero is a value.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes one siginfo to the live local.
+    check_int(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) })?;
+    // SAFETY: for a child that has ended the kernel fills in the pid; otherwise it stays 0.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid > 0).then_some(pid))
+}
+
 /// `kill(pid, signal)`, for the init, whose pids are its own children.
 pub fn kill(pid: i32, signal: c_int) -> Result<()> {
     // SAFETY: no pointers.
@@ -466,10 +478,8 @@ pub fn set_personality(persona: u64) -> Result<()> {
 pub fn set_io_priority(value: u16) -> Result<()> {
     const IOPRIO_WHO_PROCESS: c_int = 1;
     // SAFETY: integers only.
-    check(unsafe {
-        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, c_int::from(value))
-    })
-    .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, c_int::from(value)) })
+        .map(drop)
 }
 
 /// `set_mempolicy(mode, nodes)`; up to 1,024 nodes.

@@ -339,7 +339,10 @@ fn device(d: &spec::Device) -> Result<detail::Device> {
     }
     let number = |n: i64, most: u32| {
         u32::try_from(n).ok().filter(|n| *n <= most).ok_or_else(|| {
-            bad(format!("the device {named} has the number {n}"), "device numbers are 12 and 20 bits")
+            bad(
+                format!("the device {named} has the number {n}"),
+                "device numbers are 12 and 20 bits",
+            )
         })
     };
     let fifo = kind == libc::S_IFIFO;

@@ -311,7 +311,8 @@ mod tests {
         ] {
             assert!(one(target, kind, &[]).is_err(), "{kind} on {target}");
         }
-        for (target, kind) in [("/proc", "proc"), ("/proc/meminfo", "bind"), ("/process", "tmpfs")] {
+        for (target, kind) in [("/proc", "proc"), ("/proc/meminfo", "bind"), ("/process", "tmpfs")]
+        {
             assert!(one(target, kind, &[]).is_ok(), "{kind} on {target}");
         }
         // What is bound there has to be one.

@@ -78,8 +78,7 @@ pub(super) fn plan(
         }
         spaces.joined.push(Joined { kind, path: n.path.clone() });
     }
-    spaces.shared =
-        NamespaceKind::ALL.into_iter().filter(|k| !seen.contains(k)).collect();
+    spaces.shared = NamespaceKind::ALL.into_iter().filter(|k| !seen.contains(k)).collect();
     spaces.joined.sort_by_key(|j| NamespaceKind::ALL.iter().position(|k| *k == j.kind));
     spaces.user = spaces.is_private(NamespaceKind::User);
     names(config, &spaces)?;
@@ -133,9 +132,7 @@ fn user(linux: &spec::Linux, facts: &Facts, spaces: &Spaces) -> Result<Option<Us
     }
     check_maps("linux.uidMappings", &uids)?;
     check_maps("linux.gidMappings", &gids)?;
-    let one = |maps: &[IdMap], own: u32| {
-        matches!(maps, [IdMap { outside, count: 1, .. }] if *outside == own)
-    };
+    let one = |maps: &[IdMap], own: u32| matches!(maps, [IdMap { outside, count: 1, .. }] if *outside == own);
     let writer = if facts.privileged {
         MapWriter::Privileged
     } else if one(&uids, facts.uid) && one(&gids, facts.gid) {
@@ -166,7 +163,8 @@ fn check_maps(name: &str, list: &[IdMap]) -> Result<()> {
                 "a mapping has a size above 0 and ends below 2^32",
             ));
         }
-        let overlap = |a: u32, b: u32, n: u32, o: u32| a < b.saturating_add(o) && b < a.saturating_add(n);
+        let overlap =
+            |a: u32, b: u32, n: u32, o: u32| a < b.saturating_add(o) && b < a.saturating_add(n);
         if list.iter().take(at).any(|o| {
             overlap(m.inside, o.inside, m.count, o.count)
                 || overlap(m.outside, o.outside, m.count, o.count)
@@ -205,7 +203,8 @@ pub(super) fn time_offsets(
     }
     let mut lines = String::new();
     for (clock, offset) in &linux.time_offsets {
-        if !["monotonic", "boottime"].contains(&clock.as_str()) || offset.nanosecs >= 1_000_000_000 {
+        if !["monotonic", "boottime"].contains(&clock.as_str()) || offset.nanosecs >= 1_000_000_000
+        {
             return Err(bad(
                 format!("linux.timeOffsets has {} with {} ns", quote(clock), offset.nanosecs),
                 "the clocks are monotonic and boottime, nanoseconds below 10^9",

@@ -355,10 +355,7 @@ fn labels(
         if !asked.apparmor {
             return Err(missing("process.apparmorProfile", "AppArmor"));
         }
-        labels.push((
-            "self/attr/apparmor/exec".to_owned(),
-            format!("exec {}", p.apparmor_profile),
-        ));
+        labels.push(("self/attr/apparmor/exec".to_owned(), format!("exec {}", p.apparmor_profile)));
     }
     if !p.selinux_label.is_empty() || !linux.mount_label.is_empty() {
         if !asked.selinux {

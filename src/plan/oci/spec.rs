@@ -225,3 +225,13 @@ spec! {
         memory_policy: Option<MemoryPolicy>,
     }
 }
+
+impl Config {
+    /// Whether it asks for a label of a security module.
+    #[must_use]
+    pub fn has_label(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|p| !p.apparmor_profile.is_empty() || !p.selinux_label.is_empty())
+            || self.linux.as_ref().is_some_and(|l| !l.mount_label.is_empty())
+    }
+}

@@ -54,7 +54,9 @@ pub(super) fn plan(
             bad(format!("sysctl {} {why}", quote(key)), hint).with_kind(Kind::Refused)
         };
         let path = path(key).ok_or_else(|| refused("is no name of one", "write it net.core.x"))?;
-        if path == "kernel/hostname" || (path == "kernel/domainname" && !config.domainname.is_empty()) {
+        if path == "kernel/hostname"
+            || (path == "kernel/domainname" && !config.domainname.is_empty())
+        {
             return Err(refused(
                 "is in the way of the name that config.json gives",
                 "use the fields hostname and domainname",
