@@ -18,7 +18,8 @@ use crate::error::{Error, Kind, Result};
 use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
-pub use engine::state::{Container as StoredContainer, State, Status};
+pub use crate::host::cgroup::container::Stats;
+pub use engine::state::{State, Status};
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub struct RunOptions {
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
-    inner: StoredContainer,
+    inner: engine::state::Container,
 }
 
 impl Runtime {
@@ -258,6 +259,38 @@ impl Container {
     /// It is not stopped, or something of it cannot be removed.
     pub fn delete(self, force: bool) -> Result<()> {
         engine::delete::delete(self.inner.store(), self.inner.id(), force)
+    }
+
+    /// Freezes all of its processes.
+    ///
+    /// # Errors
+    /// It is not running, or has no cgroup that freezes.
+    pub fn pause(&self) -> Result<()> {
+        engine::pause(&self.inner)
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// It is not paused.
+    pub fn resume(&self) -> Result<()> {
+        engine::resume(&self.inner)
+    }
+
+    /// Changes the limits that are given; the others stay.
+    ///
+    /// # Errors
+    /// It has stopped, or the kernel refuses a value.
+    pub fn update(&self, resources: &oci_spec::runtime::LinuxResources) -> Result<()> {
+        engine::update(&self.inner, resources)
+    }
+
+    /// What its cgroups have counted.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn stats(&self) -> Result<Stats> {
+        engine::stats(&self.inner)
     }
 
     /// The processes in it, as the host knows them.

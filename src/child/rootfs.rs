@@ -9,6 +9,7 @@
 use super::Armed;
 use super::landlock::Ruleset;
 use super::mounts::ArmedMount;
+use super::network::Network;
 use super::sources::{Inbox, Opened, open_tree};
 use super::{At, Done, Failure};
 use crate::sys::fs::{self, Resolve};
@@ -105,6 +106,8 @@ pub enum ArmedStep {
 /// What the steps work with.
 pub(super) struct Work<'a> {
     pub(super) armed: &'a Armed,
+    /// A network namespace in the making.
+    pub(super) network: &'a mut Option<Network>,
     pub(super) inbox: &'a Inbox,
     pub(super) socket: BorrowedFd<'a>,
     root: BorrowedFd<'a>,
@@ -127,8 +130,13 @@ pub(super) struct Built {
 }
 
 /// Builds the root.
-pub(super) fn build(all: &Armed, socket: BorrowedFd<'_>, ruleset: Option<&Ruleset>) -> Done<Built> {
-    let armed = &all.rootfs;
+pub(super) fn build<'a>(
+    all: &'a Armed,
+    armed: &'a ArmedRoot,
+    socket: BorrowedFd<'a>,
+    network: &'a mut Option<Network>,
+    ruleset: Option<&Ruleset>,
+) -> Done<Built> {
     // Modes of what is made here are meant as they are; the job gets its own umask.
     sys::process::umask(0);
     // Nothing that is mounted from here on shows outside, and nothing outside here.
@@ -151,6 +159,7 @@ pub(super) fn build(all: &Armed, socket: BorrowedFd<'_>, ruleset: Option<&Rulese
     let root = open_root(armed, socket, host.as_fd(), pool)?;
     let mut work = Work {
         armed: all,
+        network,
         inbox: &armed.inbox,
         socket,
         root: root.as_fd(),

@@ -15,7 +15,9 @@ use crate::child::{Armed, ArmedCaps, ArmedKeyring, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
 use crate::host::container::cgroups::armed as armed_cgroups;
 use crate::host::sources::{self, Pending};
-use crate::plan::detail::{self, Details, Keyring, MountSource, NamespaceKind, RootChange};
+use crate::plan::detail::{
+    self, Details, Keyring, Lifetime, MountSource, NamespaceKind, RootChange,
+};
 use crate::plan::ids;
 use crate::plan::values::quote;
 use crate::plan::{
@@ -446,7 +448,7 @@ pub(crate) fn hook(hook: &detail::Hook) -> Result<ArmedHook> {
 }
 
 /// Arms the rest.
-pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Armed> {
+pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Result<Armed> {
     debug_assert!(wiring.socket.as_raw_fd() >= 16);
     let p = &plan.process;
     let list = |what: &str, strings: &[String]| -> Result<Vec<CString>> {
@@ -502,6 +504,7 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
         writes: writes(d)?,
         in_cgroups: Cell::new(false),
         rootfs,
+        tied: plan.details.lifetime == Lifetime::Tied,
         stdio: wiring.stdio,
         terminal: p.terminal,
         terminal_size: d.terminal.size,

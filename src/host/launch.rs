@@ -140,7 +140,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         outer: None,
         detached: None,
     };
-    let armed = arm::all(plan, rootfs, wiring)?;
+    let armed = arm::all(plan, Some(rootfs), wiring)?;
     let (pid, pidfd) = clone(plan, &armed, &cgroup, joins_late)?;
     let mut launched = Launched {
         pid,

@@ -20,8 +20,11 @@ pub(crate) mod start;
 pub mod state;
 pub mod store;
 
-use crate::error::Result;
-use state::Saved;
+use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::container::{ContainerCgroup, Stats};
+use crate::plan::values::quote;
+use oci_spec::runtime::LinuxResources;
+use state::{Saved, Status};
 use std::path::Path;
 
 /// What `create` is asked for.
@@ -59,8 +62,7 @@ fn in_user_namespace() -> bool {
 }
 
 fn is_frozen(saved: &Saved) -> bool {
-    let frozen =
-        |c: crate::host::cgroup::container::ContainerCgroup| c.is_frozen().unwrap_or(false);
+    let frozen = |c: ContainerCgroup| c.is_frozen().unwrap_or(false);
     cgroups::open(saved).ok().flatten().is_some_and(frozen)
 }
 
@@ -84,6 +86,57 @@ fn thaw(saved: &Saved) -> Result<()> {
     match cgroups::open(saved)? {
         Some(cgroup) if cgroup.exists() && cgroup.is_frozen()? => cgroup.thaw(),
         _ => Ok(()),
+    }
+}
+
+/// The cgroups of a container whose init runs, with its state as it is locked.
+fn running(container: &state::Container) -> Result<(store::Entry, Saved, ContainerCgroup)> {
+    let entry = container.entry()?.lock()?;
+    let saved = Saved::read(&entry)?;
+    if saved.init()?.is_none() {
+        return Err(Error::new(Kind::InvalidConfig, "container not running"));
+    }
+    match cgroups::open(&saved)? {
+        Some(cgroup) if cgroup.exists() => Ok((entry, saved, cgroup)),
+        _ => Err(Error::new(
+            Kind::Unsupported,
+            format!("container {} has no cgroup of its own", quote(container.id())),
+        )),
+    }
+}
+
+pub(crate) fn pause(container: &state::Container) -> Result<()> {
+    let (_entry, saved, cgroup) = running(container)?;
+    if !matches!(saved.status, Status::Running | Status::Created) {
+        return Err(Error::new(
+            Kind::InvalidConfig,
+            format!("container not running or created: {}", saved.status),
+        ));
+    }
+    cgroup.freeze()
+}
+
+pub(crate) fn resume(container: &state::Container) -> Result<()> {
+    let (_entry, _, cgroup) = running(container)?;
+    if !cgroup.is_frozen()? {
+        return Err(Error::new(Kind::InvalidConfig, "container not paused"));
+    }
+    cgroup.thaw()
+}
+
+pub(crate) fn update(container: &state::Container, resources: &LinuxResources) -> Result<()> {
+    let (_entry, _, mut cgroup) = running(container)?;
+    cgroup.apply(resources)
+}
+
+pub(crate) fn stats(container: &state::Container) -> Result<Stats> {
+    let saved = container.saved()?;
+    match cgroups::open(&saved)? {
+        Some(cgroup) if cgroup.exists() => cgroup.stats(),
+        _ => Err(Error::new(
+            Kind::Unsupported,
+            format!("container {} has no cgroup of its own", quote(container.id())),
+        )),
     }
 }
 
