@@ -161,6 +161,7 @@ fn mounts_of_every_kind() {
     bundle.rootfs.file("copied/was-there", "kept\n");
     std::os::unix::fs::symlink("/etc", bundle.rootfs.join("copied/link")).unwrap();
     std::fs::create_dir_all(bundle.rootfs.join("var")).unwrap();
+    std::fs::create_dir_all(bundle.rootfs.join("run")).unwrap();
     std::os::unix::fs::symlink("/run", bundle.rootfs.join("var/run")).unwrap();
     let file = bundle.dir.file("one", "contents\n");
     for mount in [
@@ -198,8 +199,7 @@ fn namespaces_are_joined_by_path() {
     let first = bundle.create().unwrap();
     let pid = first.state().unwrap().pid;
     first.start().unwrap();
-    let mut other =
-        Bundle::new("ps; readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts");
+    let mut other = Bundle::new("ps; for n in net ipc uts; do readlink /proc/self/ns/$n; done");
     other.config.as_object_mut().unwrap().remove("hostname");
     other.set(
         "/linux/namespaces",
