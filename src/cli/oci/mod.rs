@@ -7,12 +7,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod features;
 mod json;
+mod known;
+mod life;
 mod log;
+mod ps;
 mod spec;
+mod state;
 mod verbs;
 
 use crate::cli::print_line;
+use crate::container::{CgroupManager, Runtime};
 use crate::error::{Error, Kind, Result};
 use crate::plan::values::{escape, nearest, quote};
 use crate::sys::cred;
@@ -35,8 +41,7 @@ const EXEC_FAILED: u8 = 255;
 /// What the options before the verb say.
 #[derive(Debug)]
 struct Context {
-    program: Program,
-    root: PathBuf,
+    runtime: Runtime,
     root_given: bool,
     log: Log,
 }
@@ -140,7 +145,8 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
                 Err((log, e)) => return report(&log, &e, failed),
             };
             let log = &context.log;
-            log.debug(|| format!("{} {name}, state in {}", program.name(), context.root.display()));
+            let root = context.runtime.root().display();
+            log.debug(|| format!("{} {name}, state in {root}", program.name()));
             match run(&context, verb, &parsed) {
                 Ok(status) => status,
                 Err(e) => report(log, &prefixed(program, verb, e), failed),
@@ -222,33 +228,65 @@ fn context(
     global: &Parsed,
     log: Log,
 ) -> std::result::Result<Context, (Log, Error)> {
-    match settings(program, global) {
-        Ok((root, root_given)) => Ok(Context { program, root, root_given, log }),
+    match runtime(program, global) {
+        Ok(runtime) => Ok(Context { runtime, root_given: global.given("root"), log }),
         Err(e) => Err((log, e)),
     }
 }
 
-fn settings(program: Program, global: &Parsed) -> Result<(PathBuf, bool)> {
-    let root_given = global.given("root");
+fn runtime(program: Program, global: &Parsed) -> Result<Runtime> {
     let root = match global.path("root") {
         Some(root) => std::path::absolute(&root).map_err(|e| path_error("find", &root, e))?,
-        None if root_given => return Err(invalid("Option --root argument should not be empty")),
+        None if global.given("root") => {
+            return Err(invalid("Option --root argument should not be empty"));
+        }
         None => program.root(),
     };
-    if root.parent().is_none() {
+    // By its parts: `/..` is it too.
+    if !root.components().any(|c| matches!(c, std::path::Component::Normal(_))) {
         return Err(invalid("Option --root argument should not be set to /"));
     }
-    Ok((root, root_given))
+    let manager = match global.text("cgroup-manager")? {
+        Some("systemd") => CgroupManager::Systemd,
+        Some("disabled") => CgroupManager::Disabled,
+        None if global.on("systemd-cgroup") => CgroupManager::Systemd,
+        None | Some("cgroupfs") => CgroupManager::Cgroupfs,
+        Some(other) => {
+            return Err(invalid(format!("unknown cgroup manager {}", quote(other)))
+                .hint("it is cgroupfs, systemd or disabled"));
+        }
+    };
+    let rootless = match global.text("rootless")?.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("auto") => None,
+        Some("1" | "t" | "true") => Some(true),
+        Some("0" | "f" | "false") => Some(false),
+        Some(other) => {
+            return Err(invalid(format!(
+                "--rootless is true, false or auto, and not {}",
+                quote(other)
+            )));
+        }
+    };
+    Ok(Runtime::new(root).cgroup_manager(manager).rootless(rootless))
 }
 
 fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
     match verb.name {
+        "create" => life::create(context, parsed),
+        "start" => life::start(context, parsed),
+        "run" => life::run(context, parsed),
+        "kill" => life::kill(context, parsed),
+        "delete" => life::delete(context, parsed),
+        "state" => state::state(context, parsed),
+        "list" => state::list(context, parsed),
+        "ps" => ps::ps(context, parsed),
         "spec" => spec::run(parsed),
+        "features" => Ok(features::features()),
         "checkpoint" | "restore" => Err(Error::new(
             Kind::Unsupported,
             format!("{} is not supported yet: stockade makes no checkpoints", verb.name),
         )),
-        other => Err(Error::new(Kind::Unsupported, format!("{other}: {context:?}"))),
+        other => Err(Error::new(Kind::Unsupported, format!("{other} is not there yet"))),
     }
 }
 
