@@ -14,10 +14,13 @@
 
 #![forbid(unsafe_code)]
 
+mod control;
+
 use crate::error::{Error, Kind, Result};
 use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
+pub use control::{OomEvent, OomEvents, Stats};
 pub use engine::state::{Container as StoredContainer, State, Status};
 
 /// Who makes cgroups.

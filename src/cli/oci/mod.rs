@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod events;
 mod features;
 mod json;
 mod known;
@@ -15,6 +16,7 @@ mod log;
 mod ps;
 mod spec;
 mod state;
+mod update;
 mod verbs;
 
 use crate::cli::print_line;
@@ -280,6 +282,10 @@ fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
         "state" => state::state(context, parsed),
         "list" => state::list(context, parsed),
         "ps" => ps::ps(context, parsed),
+        "pause" => events::pause(context, parsed),
+        "resume" => events::resume(context, parsed),
+        "events" => events::events(context, parsed),
+        "update" => update::update(context, parsed),
         "spec" => spec::run(parsed),
         "features" => Ok(features::features()),
         "checkpoint" | "restore" => Err(Error::new(

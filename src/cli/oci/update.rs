@@ -21,7 +21,9 @@ pub(super) fn update(context: &Context, parsed: &Parsed) -> Result<u8> {
     if ["kernel-memory", "kernel-memory-tcp"].iter().any(|o| parsed.given(o)) {
         context.log.warn("Kernel memory settings are ignored and will be removed");
     }
-    container.update(&resources)?;
+    for warning in container.update(&resources)? {
+        context.log.warn(&warning);
+    }
     Ok(0)
 }
 

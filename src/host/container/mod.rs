@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod control;
 pub(crate) mod delete;
 pub(crate) mod kill;
 pub(crate) mod run;
