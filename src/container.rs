@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod exec;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::container as engine;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use control::{OomEvent, OomEvents, Stats};
 pub use engine::state::{Container as StoredContainer, State, Status};
+pub use exec::{ExecOptions, ExecProcess, Overrides};
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,8 +81,9 @@ pub struct RunOptions {
     pub detach: bool,
     /// Leave the stopped container to a later `delete`.
     pub keep: bool,
-    /// Become the subreaper of the container's processes (`--no-subreaper` says no).
-    pub no_subreaper: bool,
+    /// Become the subreaper of the container's processes and reap whatever ends: for a program
+    /// that has no other children.
+    pub subreaper: bool,
 }
 
 /// A container that exists.
@@ -139,14 +142,8 @@ impl Runtime {
     /// As [`Runtime::create`] and [`Container::start`].
     pub fn run(&self, id: &str, options: &CreateOptions, run: RunOptions) -> Result<i32> {
         self.check_manager()?;
-        engine::run::run(
-            self.store()?,
-            id,
-            &self.request(options),
-            run.detach,
-            run.keep,
-            run.no_subreaper,
-        )
+        let how = engine::run::How { detach: run.detach, keep: run.keep, subreaper: run.subreaper };
+        engine::run::run(self.store()?, id, &self.request(options), how)
     }
 
     /// An existing container.
@@ -228,6 +225,12 @@ impl Container {
     /// They cannot be read.
     pub fn config(&self) -> Result<Vec<u8>> {
         self.inner.config()
+    }
+
+    /// What of its configuration has no effect; empty for one that was not just made.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
     }
 
     /// What it is now.

@@ -1,0 +1,8 @@
+//! The life cycle of containers through the library: what is asked for in config.json is what the
+//! program inside finds.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bundle;
+mod lifecycle;
