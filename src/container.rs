@@ -14,12 +14,16 @@
 
 #![forbid(unsafe_code)]
 
+mod control;
+mod exec;
+
 use crate::error::{Error, Kind, Result};
 use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
-pub use crate::host::cgroup::container::Stats;
+pub use control::{OomEvent, OomEvents, Stats};
 pub use engine::state::{State, Status};
+pub use exec::{ExecOptions, ExecProcess, Overrides};
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,7 @@ pub struct Runtime {
     root: PathBuf,
     cgroup_manager: CgroupManager,
     rootless: Option<bool>,
+    may_restart: bool,
 }
 
 /// How a container is made.
@@ -92,7 +97,12 @@ impl Runtime {
     /// A runtime whose state is below `root`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into(), cgroup_manager: CgroupManager::default(), rootless: None }
+        Runtime {
+            root: root.into(),
+            cgroup_manager: CgroupManager::default(),
+            rootless: None,
+            may_restart: false,
+        }
     }
 
     /// Where state is kept unless something else is said: `/run/stockade`, or
@@ -113,6 +123,15 @@ impl Runtime {
     #[must_use]
     pub fn rootless(mut self, rootless: Option<bool>) -> Runtime {
         self.rootless = rootless;
+        self
+    }
+
+    /// Whether the calling program may be executed anew, with its arguments, from where nobody can
+    /// write to it: before anything is made, for a container that others could look into while it
+    /// is created (CVE-2019-5736). For a program that has done nothing else yet.
+    #[must_use]
+    pub fn may_restart(mut self, may: bool) -> Runtime {
+        self.may_restart = may;
         self
     }
 
@@ -204,6 +223,7 @@ impl Runtime {
             no_new_keyring: o.no_new_keyring,
             cgroups: self.cgroup_manager != CgroupManager::Disabled,
             rootless: self.rootless,
+            may_restart: self.may_restart,
         }
     }
 }
@@ -259,38 +279,6 @@ impl Container {
     /// It is not stopped, or something of it cannot be removed.
     pub fn delete(self, force: bool) -> Result<()> {
         engine::delete::delete(self.inner.store(), self.inner.id(), force)
-    }
-
-    /// Freezes all of its processes.
-    ///
-    /// # Errors
-    /// It is not running, or has no cgroup that freezes.
-    pub fn pause(&self) -> Result<()> {
-        engine::pause(&self.inner)
-    }
-
-    /// Lets them go on.
-    ///
-    /// # Errors
-    /// It is not paused.
-    pub fn resume(&self) -> Result<()> {
-        engine::resume(&self.inner)
-    }
-
-    /// Changes the limits that are given; the others stay.
-    ///
-    /// # Errors
-    /// It has stopped, or the kernel refuses a value.
-    pub fn update(&self, resources: &oci_spec::runtime::LinuxResources) -> Result<()> {
-        engine::update(&self.inner, resources)
-    }
-
-    /// What its cgroups have counted.
-    ///
-    /// # Errors
-    /// It has none.
-    pub fn stats(&self) -> Result<Stats> {
-        engine::stats(&self.inner)
     }
 
     /// The processes in it, as the host knows them.

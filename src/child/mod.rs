@@ -16,6 +16,7 @@
 pub(crate) mod append;
 mod copy_up;
 pub mod detached;
+pub mod exec;
 mod init;
 pub mod landlock;
 pub mod mounts;
@@ -84,6 +85,8 @@ pub struct Armed {
     pub tuning: tuning::ArmedTuning,
     /// For a process that outlives its maker.
     pub detached: Option<detached::ArmedDetached>,
+    /// Whether it outlives its maker without waiting for a start.
+    pub released: bool,
     /// Working directory.
     pub cwd: CString,
     /// Resource, soft, hard.
@@ -406,10 +409,10 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
         io::dup_cloexec(stub.as_raw_fd(), places.stub).at(Step::CloseFds)?;
         last = places.stub;
     }
+    for fd in 0..armed.preserved {
+        io::set_cloexec(ERROR_FD.saturating_add_unsigned(fd), false).at(Step::CloseFds)?;
+    }
     if let Some(detached) = &armed.detached {
-        for fd in 0..armed.preserved {
-            io::set_cloexec(ERROR_FD.saturating_add_unsigned(fd), false).at(Step::CloseFds)?;
-        }
         io::dup_cloexec(detached.listener.as_raw_fd(), places.listener).at(Step::CloseFds)?;
         last = places.listener;
         if let Some(state) = &detached.state {
@@ -450,6 +453,10 @@ fn after_closing(armed: &Armed) -> Done {
         // Its maker is still there to hear that there is no such program.
         find_program(armed)?;
         detached::wait_for_start(armed, detached)?;
+    }
+    if armed.released {
+        // From here on it lives without its maker.
+        process::set_parent_death_signal(0).at(Step::ParentDeath)?;
     }
     // Last of all: what the filter forbids is needed until here.
     privs::load_filter_last(&armed.privs, io::well_known(armed.places().error))

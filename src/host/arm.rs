@@ -477,8 +477,8 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
         kept.extend(
             [&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd),
         );
-        kept.extend((0..d.preserved_fds.cast_signed()).map(|n| 3 + n));
     }
+    kept.extend((0..d.preserved_fds.cast_signed()).map(|n| 3 + n));
     kept.sort_unstable();
     let places = candidates(plan)?;
     Ok(Armed {
@@ -509,10 +509,11 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
         terminal: p.terminal,
         terminal_size: d.terminal.size,
         console: d.terminal.console,
-        own_stdio: wiring.detached.is_some() && !p.terminal,
+        own_stdio: d.lifetime != Lifetime::Tied && !p.terminal,
         preserved: d.preserved_fds,
         tuning: tuning(d),
         detached: wiring.detached,
+        released: d.lifetime == Lifetime::Released,
         cwd: c("working directory", p.cwd.as_bytes())?,
         rlimits: p
             .rlimits

@@ -171,6 +171,8 @@ pub enum Lifetime {
     Tied,
     /// On its own; the command is executed when somebody says so.
     Detached,
+    /// On its own; the command is executed at once.
+    Released,
 }
 
 /// How ids of a mount are mapped (mount_setattr(2), `MOUNT_ATTR_IDMAP`).

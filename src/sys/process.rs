@@ -176,12 +176,43 @@ pub fn spawn_watched<A>(entry: fn(&A) -> !, argument: &A) -> Result<(i32, OwnedF
 /// `clone(CLONE_PARENT | flags)`: a sibling, whose maker is this process's own: for what a joined
 /// namespace takes effect on for children only. The child calls `child`, as with [`clone_into`].
 pub fn clone_sibling<A>(flags: u64, child: fn(&A) -> !, argument: &A) -> Result<(i32, OwnedFd)> {
+    clone_sibling_into(flags, None, child, argument)
+}
+
+/// [`clone_sibling`] into a cgroup of v2.
+pub fn clone_sibling_into<A>(
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: fn(&A) -> !,
+    argument: &A,
+) -> Result<(i32, OwnedFd)> {
     // With CLONE_PARENT the exit signal is the maker's own, and clone3 wants none to be named.
     // SAFETY: the child makes only the calls of `child` and never leaves this frame.
-    match unsafe { clone3(flags | u64::from(libc::CLONE_PARENT.cast_unsigned()), None) }? {
+    match unsafe { clone3(flags | u64::from(libc::CLONE_PARENT.cast_unsigned()), cgroup) }? {
         Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Cloned::Child => child(argument),
     }
+}
+
+/// `execveat(program, "", argv, envp, AT_EMPTY_PATH)`; returns only on failure.
+pub fn execve_descriptor(
+    program: BorrowedFd<'_>,
+    argv: &CStringArray,
+    envp: &CStringArray,
+) -> Errno {
+    // SAFETY: the path is a static C string; the arrays end with a null pointer and point to
+    // live C strings.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
 }
 
 /// What a helper of [`spawn_helper`] does.

@@ -129,7 +129,7 @@ fn t4_a_planted_null_device_is_not_taken_for_one() {
 fn t7_proc_is_mounted_on_a_real_directory_and_nothing_is_put_over_it() {
     need_root!();
     for (link, to) in [("proc", "/bad"), ("sys", "/bad")] {
-        let mut bundle = Bundle::new("true");
+        let bundle = Bundle::new("true");
         std::fs::create_dir(bundle.rootfs.join("bad")).unwrap();
         std::fs::remove_dir(bundle.rootfs.join(link)).unwrap();
         symlink(to, bundle.rootfs.join(link)).unwrap();

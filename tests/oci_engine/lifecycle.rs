@@ -30,7 +30,7 @@ fn the_states_of_a_life() {
     container.resume().unwrap();
     assert_eq!(container.processes().unwrap(), [state.pid]);
     let ids: Vec<_> = bundle.runtime().list().unwrap().into_iter().map(|(id, _)| id).collect();
-    assert_eq!(ids, [bundle.id.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&bundle.id));
     container.kill(libc::SIGKILL, false).unwrap();
     assert_eq!(wait(state.pid), 128 + libc::SIGKILL);
     assert_eq!(container.state().unwrap().status, Status::Stopped);

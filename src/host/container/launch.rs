@@ -293,20 +293,20 @@ fn listen(entry: &Entry) -> Result<OwnedFd> {
 }
 
 /// The caller's standard streams; what is closed is the null device.
-fn stdio(null: &OwnedFd) -> [RawFd; 3] {
+pub(super) fn stdio(null: &OwnedFd) -> [RawFd; 3] {
     [0, 1, 2].map(|fd| {
         let open = fs::stat(io::well_known(fd)).is_ok();
         if open { fd } else { null.as_raw_fd() }
     })
 }
 
-fn open_null() -> Result<OwnedFd> {
+pub(super) fn open_null() -> Result<OwnedFd> {
     fs::open_at(fs::cwd(), c"/dev/null", libc::O_RDWR, 0)
         .and_then(io::move_high)
         .map_err(|e| Error::os("open /dev/null", e))
 }
 
-fn check_preserved(count: u32) -> Result<()> {
+pub(super) fn check_preserved(count: u32) -> Result<()> {
     for fd in 3..3 + count.cast_signed() {
         fs::stat(io::well_known(fd)).map_err(|e| {
             Error::os(format!("preserve descriptor {fd}"), e)

@@ -8,8 +8,10 @@
 
 pub(crate) mod cgroups;
 pub(crate) mod console;
+pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod exec;
 mod foreground;
 mod hooks;
 pub(crate) mod kill;
@@ -20,11 +22,9 @@ pub(crate) mod start;
 pub mod state;
 pub mod store;
 
-use crate::error::{Error, Kind, Result};
-use crate::host::cgroup::container::{ContainerCgroup, Stats};
-use crate::plan::values::quote;
-use oci_spec::runtime::LinuxResources;
-use state::{Saved, Status};
+use crate::error::Result;
+use crate::host::cgroup::container::ContainerCgroup;
+use state::Saved;
 use std::path::Path;
 
 /// What `create` is asked for.
@@ -41,6 +41,7 @@ pub(crate) struct Request<'a> {
     pub(crate) no_new_keyring: bool,
     pub(crate) cgroups: bool,
     pub(crate) rootless: Option<bool>,
+    pub(crate) may_restart: bool,
 }
 
 /// Makes a container.
@@ -86,57 +87,6 @@ fn thaw(saved: &Saved) -> Result<()> {
     match cgroups::open(saved)? {
         Some(cgroup) if cgroup.exists() && cgroup.is_frozen()? => cgroup.thaw(),
         _ => Ok(()),
-    }
-}
-
-/// The cgroups of a container whose init runs, with its state as it is locked.
-fn running(container: &state::Container) -> Result<(store::Entry, Saved, ContainerCgroup)> {
-    let entry = container.entry()?.lock()?;
-    let saved = Saved::read(&entry)?;
-    if saved.init()?.is_none() {
-        return Err(Error::new(Kind::InvalidConfig, "container not running"));
-    }
-    match cgroups::open(&saved)? {
-        Some(cgroup) if cgroup.exists() => Ok((entry, saved, cgroup)),
-        _ => Err(Error::new(
-            Kind::Unsupported,
-            format!("container {} has no cgroup of its own", quote(container.id())),
-        )),
-    }
-}
-
-pub(crate) fn pause(container: &state::Container) -> Result<()> {
-    let (_entry, saved, cgroup) = running(container)?;
-    if !matches!(saved.status, Status::Running | Status::Created) {
-        return Err(Error::new(
-            Kind::InvalidConfig,
-            format!("container not running or created: {}", saved.status),
-        ));
-    }
-    cgroup.freeze()
-}
-
-pub(crate) fn resume(container: &state::Container) -> Result<()> {
-    let (_entry, _, cgroup) = running(container)?;
-    if !cgroup.is_frozen()? {
-        return Err(Error::new(Kind::InvalidConfig, "container not paused"));
-    }
-    cgroup.thaw()
-}
-
-pub(crate) fn update(container: &state::Container, resources: &LinuxResources) -> Result<()> {
-    let (_entry, _, mut cgroup) = running(container)?;
-    cgroup.apply(resources)
-}
-
-pub(crate) fn stats(container: &state::Container) -> Result<Stats> {
-    let saved = container.saved()?;
-    match cgroups::open(&saved)? {
-        Some(cgroup) if cgroup.exists() => cgroup.stats(),
-        _ => Err(Error::new(
-            Kind::Unsupported,
-            format!("container {} has no cgroup of its own", quote(container.id())),
-        )),
     }
 }
 

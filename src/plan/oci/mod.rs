@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod exec;
 mod mounts;
 mod namespaces;
 mod process;
