@@ -22,6 +22,7 @@ pub mod landlock;
 pub mod mounts;
 pub mod namespaces;
 mod network;
+mod places;
 mod privs;
 pub mod rootfs;
 pub mod sources;
