@@ -14,7 +14,7 @@ const LONGER: [(&str, &str); 0] = [];
 
 /// Parts of the source by the beginning of the path, and what each may name as `crate::…`.
 /// The first that fits counts.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("sys/", &["sys"]),
     ("wire.rs", &[]),
     ("plan/", &["plan", "error"]),
@@ -24,7 +24,9 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("outcome.rs", &["outcome"]),
     ("jail.rs", &["jail", "host", "plan", "sys", "error", "outcome"]),
     ("jail/", &["jail", "host", "plan", "sys", "error", "outcome"]),
-    ("cli/", &["cli", "jail", "host", "plan", "sys", "error", "outcome"]),
+    ("container.rs", &["host", "plan", "error"]),
+    ("container/", &["host", "plan", "error"]),
+    ("cli/", &["cli", "container", "jail", "host", "plan", "sys", "error", "outcome"]),
 ];
 
 /// What must not stand in a part's code at all, and why.
@@ -173,6 +175,9 @@ fn sources() -> Vec<Source> {
     let mut tests = BTreeSet::new();
     for (file, text) in &texts {
         for name in test_modules(&plain(text)) {
+            // Beside a mod.rs, and below any other file's name.
+            let is_mod = file.file_name().is_some_and(|n| n == "mod.rs");
+            let file = if is_mod { file.clone() } else { file.with_extension("").join("x") };
             tests.insert(file.with_file_name(format!("{name}.rs")));
         }
     }

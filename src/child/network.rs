@@ -79,7 +79,7 @@ impl Network {
             let errno = if errno == 0 { libc::EPIPE } else { errno };
             return Err(Failure(Step::Network, 0, Errno(errno)));
         };
-        process::join_network(namespace.as_fd()).at(Step::Network)?;
+        process::join(namespace.as_fd(), libc::CLONE_NEWNET).at(Step::Network)?;
         match process::wait4(self.helper, 0) {
             // Of an embedding program that ignores SIGCHLD: the kernel has reaped it.
             Err(e) if e.0 == libc::ECHILD => Ok(()),

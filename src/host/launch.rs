@@ -10,14 +10,15 @@ use crate::child;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::{Cgroup, Found};
+use crate::host::explain::explain;
 use crate::host::{exe, idmap, sources};
+use crate::plan::detail::NamespaceKind;
 use crate::plan::facts::Facts;
-use crate::plan::seccomp::notify::{Answer, answer, execve};
-use crate::plan::values::quote;
-use crate::plan::{MountStep, Plan, RootSource, Seccomp, rlimits};
+use crate::plan::{Plan, rlimits};
 use crate::sys::process;
 use crate::sys::{self, io, signal};
 use crate::wire::{Exit, Fail, Message, SIZE, Step};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -64,23 +65,31 @@ pub(crate) enum Event {
     Failed(Fail),
     /// Nobody is at the other end any more.
     End,
+    /// Everything is mounted, and hooks may run.
+    Hooks,
+    /// Set-up is complete, and the command waits.
+    Ready,
+    /// This process is the job, and not the one that was cloned.
+    Sibling(i32, OwnedFd),
 }
 
 /// Flags of clone3 for a plan.
-fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
-    let mut flags = [libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS]
-        .into_iter()
-        .fold(0, |all, f| all | u64::from(f.cast_unsigned()));
+pub(crate) fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
+    let mut flags = u64::from(libc::CLONE_NEWNS.cast_unsigned());
     let mut add = |on: bool, f: i32| {
         if on {
             flags |= u64::from(f.cast_unsigned());
         }
     };
+    add(plan.is_new(NamespaceKind::Pid), libc::CLONE_NEWPID);
+    add(plan.is_new(NamespaceKind::Ipc), libc::CLONE_NEWIPC);
+    add(plan.is_new(NamespaceKind::Uts), libc::CLONE_NEWUTS);
     add(plan.namespaces.user.is_some(), libc::CLONE_NEWUSER);
     // With CLONE_INTO_CGROUP the new namespace's root is the new cgroup; on v1 the child makes
     // it once it has joined.
-    add(!joins_late, libc::CLONE_NEWCGROUP);
-    if plan.namespaces.time {
+    add(!joins_late && plan.is_new(NamespaceKind::Cgroup), libc::CLONE_NEWCGROUP);
+    // One with offsets is made by the child, which sets them before anybody is in it.
+    if plan.namespaces.time && plan.details.time_offsets.is_none() {
         flags |= process::CLONE_NEWTIME;
     }
     flags
@@ -109,7 +118,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         Error::os("find this process's arguments in /proc/self/stat", e)
             .hint("/proc has to be mounted")
     })?;
-    let (rootfs, pending) = arm::root(plan, facts.privileged)?;
+    let (rootfs, pending) = arm::root(plan, facts.privileged, &BTreeMap::new())?;
     let present = rootfs.present.clone();
     // Root's cgroups on v1 are made while the child mounts; all others before, since the clone
     // needs them or what they lack is made up for in the child.
@@ -130,8 +139,11 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         rlimits: if late { Vec::new() } else { instead_of_cgroup(plan, &cgroup) },
         last_cap: facts.last_cap,
         exposed: exe::is_exposed(plan)?,
+        joins: Vec::new(),
+        outer: None,
+        detached: None,
     };
-    let armed = arm::all(plan, rootfs, wiring)?;
+    let armed = arm::all(plan, Some(rootfs), wiring)?;
     let begun = Instant::now();
     let (pid, pidfd) = clone(plan, &armed, &cgroup, joins_late)?;
     let mut launched = Launched {
@@ -215,7 +227,57 @@ fn clone(
 }
 
 impl Launched {
-    fn tell(&self, plan: &Plan, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    /// A child that was just cloned.
+    pub(crate) fn new(
+        pid: i32,
+        pidfd: OwnedFd,
+        socket: OwnedFd,
+        armed: &child::Armed,
+        present: Vec<usize>,
+    ) -> Launched {
+        Launched {
+            pid,
+            pidfd,
+            socket,
+            cgroup: Cgroup::none(),
+            begun: Instant::now(),
+            reaped: false,
+            through_stub: armed.stub.is_some(),
+            candidates: armed.candidates.len(),
+            present,
+        }
+    }
+
+    /// The sibling takes the place of the child, which has ended.
+    pub(crate) fn becomes(&mut self, pid: i32, pidfd: OwnedFd) -> Result<()> {
+        process::wait4(self.pid, 0).map_err(|e| Error::os("wait for the child", e))?;
+        (self.pid, self.pidfd) = (pid, pidfd);
+        Ok(())
+    }
+
+    /// The next message, waited for.
+    pub(crate) fn wait_event(&self) -> Result<Event> {
+        loop {
+            let mut fds = [io::PollFd::new(self.socket.as_raw_fd(), libc::POLLIN)];
+            io::poll(&mut fds, None).map_err(|e| Error::os("wait for the child", e))?;
+            if let Some(event) = self.next_event()? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Lets go of it: from here on it lives on its own.
+    pub(crate) fn release(mut self) -> Result<OwnedFd> {
+        self.reaped = true;
+        io::duplicate(self.pidfd.as_fd()).map_err(|e| Error::os("duplicate a pidfd", e))
+    }
+
+    pub(crate) fn tell(
+        &self,
+        plan: &Plan,
+        message: Message,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
         io::send(self.socket.as_fd(), &message.to_bytes(), fd).map_err(|e| {
             // The child has gone, and its last word says why.
             match self.last_words() {
@@ -233,7 +295,7 @@ impl Launched {
         ready.is_err() || socket.revents() != 0
     }
 
-    fn last_words(&self) -> Option<Fail> {
+    pub(crate) fn last_words(&self) -> Option<Fail> {
         while let Ok(Some(event)) = self.next_event() {
             match event {
                 Event::Failed(fail) => return Some(fail),
@@ -273,6 +335,9 @@ impl Launched {
             (Some(Message::Started(at)), None) => Event::Started(at),
             (Some(Message::Exited(exit)), None) => Event::Exited(exit),
             (Some(Message::Failed(fail)), None) => Event::Failed(fail),
+            (Some(Message::Hooks), None) => Event::Hooks,
+            (Some(Message::Ready), None) => Event::Ready,
+            (Some(Message::Sibling(pid)), Some(fd)) => Event::Sibling(pid, fd),
             _ => return Err(garbled()),
         }))
     }
@@ -280,6 +345,11 @@ impl Launched {
     /// Sends a signal to PID 1 of the jail.
     pub(crate) fn signal(&self, number: i32) -> sys::Result<()> {
         process::pidfd_send_signal(self.pidfd.as_fd(), number)
+    }
+
+    /// PID 1 of the jail, as the host knows it.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
     }
 
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
@@ -325,174 +395,5 @@ impl Drop for Launched {
             let _ = self.reap();
         }
         self.cgroup.remove();
-    }
-}
-
-/// Turns {step, index, errno} into a sentence, with the plan for the names.
-fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: usize) -> Error {
-    let p = &plan.process;
-    let index = usize::try_from(fail.index).unwrap_or(0);
-    let what = match fail.step {
-        Step::Exec => return explain_exec(plan, fail, candidates),
-        Step::Mount => {
-            let at = present.get(index).copied().unwrap_or(index);
-            let of = plan.steps.len();
-            plan.steps.get(at).map_or_else(
-                || "mount".to_owned(),
-                |s| format!("{} (step {} of {of})", describe(s), at + 1),
-            )
-        }
-        // 0 is the ruleset itself, and the root; the others are the steps, one further on.
-        Step::Landlock if index > 0 => {
-            let at = present.get(index - 1).copied().unwrap_or(index - 1);
-            let target = plan.steps.get(at).map(|s| quote(&s.target().to_string_lossy()));
-            format!("let the job write to {} (Landlock)", target.unwrap_or_default())
-        }
-        Step::Rlimit => p.rlimits.get(index).map_or_else(
-            || "set a resource limit".to_owned(),
-            |r| {
-                format!(
-                    "set the limit {} to {}:{}",
-                    crate::plan::rlimits::name(r.resource),
-                    r.soft,
-                    r.hard
-                )
-            },
-        ),
-        Step::Cwd => format!("change to the working directory {}", quote(&p.cwd)),
-        Step::CwdEscaped => format!("the working directory {} is outside the root", quote(&p.cwd)),
-        Step::Uid => format!("become user {}", p.uid),
-        Step::Gid => format!("become group {}", p.gid),
-        Step::Groups => "set the supplementary groups".to_owned(),
-        Step::Bounding => format!("drop capability {index} from the bounding set"),
-        Step::Seccomp => format!("load the seccomp filter {}", quote(&p.seccomp.name)),
-        other => sentence(other).to_owned(),
-    };
-    let error = Error::step(fail.step, what, fail.errno);
-    if fail.step == Step::CwdEscaped { error.with_kind(Kind::Refused) } else { error }
-}
-
-fn sentence(step: Step) -> &'static str {
-    match step {
-        Step::Handshake => "shake hands with the supervisor",
-        Step::JoinCgroup => "join the cgroup",
-        Step::NewCgroupNamespace => "make the cgroup namespace",
-        Step::ParentDeath => "protect the child from being looked into",
-        Step::SetupIds => "take the set-up's ids in the user namespace",
-        Step::Session => "make a session",
-        Step::Keyring => "make a session keyring",
-        Step::Network => "make the network namespace and bring up lo",
-        Step::Propagation => "make the mounts private",
-        Step::Pool => "mount the tmpfs for writable places",
-        Step::Root => "mount the root",
-        Step::Pivot => "pivot_root",
-        Step::DetachOldRoot => "detach the old root",
-        Step::RootReadOnly => "make the root read-only",
-        Step::Hostname => "set the host name",
-        Step::SpawnInit => "start the init",
-        Step::Stdio => "set up standard input and output",
-        Step::Terminal => "set up the terminal",
-        Step::Landlock => "restrict the job by Landlock",
-        Step::Capabilities => "set the capabilities",
-        Step::NoNewPrivs => "set no_new_privs",
-        Step::CloseFds => "close the caller's descriptors",
-        _ => "set up the jail",
-    }
-}
-
-fn describe(step: &MountStep) -> String {
-    let q = |p: &std::path::Path| quote(&p.to_string_lossy());
-    match step {
-        MountStep::Filesystem { fstype, target, .. } => format!("mount {fstype} on {}", q(target)),
-        MountStep::Bind { source, target, .. } => {
-            format!("bind mount {} on {}", q(source), q(target))
-        }
-        MountStep::PoolDir { target, .. } => format!("mount a tmpfs directory on {}", q(target)),
-        MountStep::Directory { target, .. } => format!("make the directory {}", q(target)),
-        MountStep::File { target, .. } => format!("make the file {}", q(target)),
-        MountStep::Symlink { target, .. } => format!("make the symlink {}", q(target)),
-        MountStep::Mask { target } => format!("mask {}", q(target)),
-        MountStep::Remount { target } | MountStep::ReadOnly { target } => {
-            format!("make {} read-only", q(target))
-        }
-    }
-}
-
-/// Whether the filter answers execve with this error number, whatever is executed.
-fn denied_by_filter(seccomp: &Seccomp, errno: i32) -> bool {
-    seccomp.execs == 0 && answer(&seccomp.filter, &execve()) == Answer::Errno(errno)
-}
-
-fn explain_exec(plan: &Plan, fail: Fail, candidates: usize) -> Error {
-    let command = quote(plan.process.argv.first().map_or("", String::as_str));
-    if denied_by_filter(&plan.process.seccomp, fail.errno) {
-        return Error::step(Step::Exec, format!("execute {command}"), fail.errno)
-            .with_kind(Kind::CommandNotExecutable)
-            .hint(format!(
-                "the seccomp filter {} denies execve, so nothing can be run under it",
-                quote(&plan.process.seccomp.name)
-            ));
-    }
-    match fail.errno {
-        libc::ENOENT | libc::ENOTDIR => {
-            let error = Error::new(
-                Kind::CommandNotFound,
-                if candidates > 1 {
-                    format!("{command}: not found in the jail's PATH, or its interpreter is missing")
-                } else {
-                    format!("{command}: no such file in the jail, or its interpreter is missing")
-                },
-            );
-            error.hint(match plan.root.source {
-                RootSource::Pool => {
-                    "the host view shows /usr, /bin, /sbin and /lib*, and nothing under /home, \
-                     /root or /opt; bring a program in with -v, or give a --rootfs that has it"
-                }
-                RootSource::Directory(_) => {
-                    "look for it, and for the interpreter or loader that it names, in the rootfs"
-                }
-            })
-        }
-        libc::EACCES => Error::new(
-            Kind::CommandNotExecutable,
-            format!("{command}: permission denied"),
-        )
-        .hint("it is a directory, lacks the x bit, is on a noexec mount, or the job's user may not reach it"),
-        libc::ENOEXEC => Error::new(
-            Kind::CommandNotExecutable,
-            format!("{command}: exec format error"),
-        )
-        .hint("it is no program for this machine; a script needs a first line such as #!/bin/sh"),
-        libc::E2BIG => Error::new(
-            Kind::CommandNotExecutable,
-            format!("{command}: argument list too long"),
-        ),
-        errno => Error::step(Step::Exec, format!("execute {command}"), errno)
-            .with_kind(Kind::CommandNotExecutable),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::policy::{Policy, plan};
-
-    #[test]
-    fn a_rule_of_landlock_that_fails_names_the_mount() {
-        let policy = Policy { command: vec!["true".to_owned()], ..Policy::default() };
-        let plan = plan(&policy, &Facts::of_a_test()).unwrap();
-        let tmp = plan.steps.iter().position(|s| s.target() == std::path::Path::new("/tmp"));
-        // The first step was left out, so the child's numbers are one less.
-        let present: Vec<usize> = (1..plan.steps.len()).collect();
-        let said = |index: usize, errno| {
-            let index = u32::try_from(index).unwrap();
-            explain(&plan, Fail { step: Step::Landlock, index, errno }, &present, 1)
-        };
-        let error = said(tmp.unwrap(), libc::EINVAL);
-        assert!(error.to_string().starts_with("let the job write to \"/tmp\" (Landlock): invalid"));
-        assert!(error.hint_text().unwrap().contains("landlock=off"));
-        let error = said(0, libc::E2BIG);
-        assert!(error.to_string().starts_with("restrict the job by Landlock: "));
-        assert!(error.hint_text().unwrap().contains("sixteen"));
     }
 }

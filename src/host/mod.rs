@@ -8,15 +8,18 @@
 pub(crate) mod arm;
 pub(crate) mod audit;
 pub mod cgroup;
+pub mod container;
 pub(crate) mod denied;
 pub mod doctor;
 pub(crate) mod exe;
+mod explain;
 pub(crate) mod idmap;
 pub(crate) mod klog;
 pub(crate) mod launch;
 pub(crate) mod probe;
 pub(crate) mod pump;
 pub(crate) mod reason;
+pub(crate) mod seal;
 pub(crate) mod sources;
 pub(crate) mod supervise;
 pub(crate) mod terminal;

@@ -1,5 +1,6 @@
 //! Making, watching and ending processes.
 
+pub use super::arguments::{blank_arguments, find_arguments};
 use super::{Errno, Result, check, check_int, int};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -10,6 +11,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// New time namespace; in clone3 it shares its bit with the exit signal of clone(2) (Linux 5.6).
 pub const CLONE_NEWTIME: u64 = 0x80;
+
+/// The same for unshare(2).
+pub const CLONE_NEWTIME_UNSHARE: c_int = 0x80;
 
 /// Which side of a clone this is.
 #[derive(Debug)]
@@ -53,7 +57,11 @@ pub unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
     let mut args = Args {
         flags: flags | u64::from(libc::CLONE_PIDFD.cast_unsigned()),
         pidfd: core::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        exit_signal: if flags & u64::from(libc::CLONE_PARENT.cast_unsigned()) == 0 {
+            u64::from(libc::SIGCHLD.cast_unsigned())
+        } else {
+            0
+        },
         ..Args::default()
     };
     if let Some(fd) = cgroup {
@@ -91,10 +99,17 @@ pub fn clone_into<A>(
     }
 }
 
-/// `setns(namespace, CLONE_NEWNET)`; the kernel checks that it is a network namespace.
-pub fn join_network(namespace: BorrowedFd<'_>) -> Result<()> {
+/// `setns(namespace, kind)`, `kind` being its `CLONE_NEW*`, which the kernel checks.
+pub fn join(namespace: BorrowedFd<'_>, kind: c_int) -> Result<()> {
     // SAFETY: integers only.
-    check_int(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+    check_int(unsafe { libc::setns(namespace.as_raw_fd(), kind) }).map(drop)
+}
+
+/// `ioctl(NS_GET_NSTYPE)` (Linux 4.11): the `CLONE_NEW*` of a namespace's descriptor.
+pub fn namespace_kind(fd: BorrowedFd<'_>) -> Result<c_int> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the call takes no argument.
+    check_int(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) })
 }
 
 /// A stack for a process that shares this one's memory, with a guard page below: its top.
@@ -143,6 +158,62 @@ pub fn spawn_job<A>(entry: fn(&A) -> !, argument: &A) -> Result<i32> {
         libc::clone(trampoline::<A>, new_stack()?, flags, (&raw mut call).cast::<c_void>())
     };
     check_int(pid)
+}
+
+/// [`spawn_job`] with a pidfd of the new process: its pid, its pidfd.
+pub fn spawn_watched<A>(entry: fn(&A) -> !, argument: &A) -> Result<(i32, OwnedFd)> {
+    let pid = spawn_job(entry, argument)?;
+    // Not reaped yet, so the pid is still its own.
+    match pidfd_open(pid) {
+        Ok(fd) => Ok((pid, fd)),
+        Err(e) => {
+            let _ = kill(pid, libc::SIGKILL);
+            let _ = wait4(pid, 0);
+            Err(e)
+        }
+    }
+}
+
+/// `clone(CLONE_PARENT | flags)`: a sibling, whose maker is this process's own: for what a joined
+/// namespace takes effect on for children only. The child calls `child`, as with [`clone_into`].
+pub fn clone_sibling<A>(flags: u64, child: fn(&A) -> !, argument: &A) -> Result<(i32, OwnedFd)> {
+    clone_sibling_into(flags, None, child, argument)
+}
+
+/// [`clone_sibling`] into a cgroup of v2.
+pub fn clone_sibling_into<A>(
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: fn(&A) -> !,
+    argument: &A,
+) -> Result<(i32, OwnedFd)> {
+    // With CLONE_PARENT the exit signal is the maker's own, and clone3 wants none to be named.
+    // SAFETY: the child makes only the calls of `child` and never leaves this frame.
+    match unsafe { clone3(flags | u64::from(libc::CLONE_PARENT.cast_unsigned()), cgroup) }? {
+        Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Cloned::Child => child(argument),
+    }
+}
+
+/// `execveat(program, "", argv, envp, AT_EMPTY_PATH)`; returns only on failure.
+pub fn execve_descriptor(
+    program: BorrowedFd<'_>,
+    argv: &CStringArray,
+    envp: &CStringArray,
+) -> Errno {
+    // SAFETY: the path is a static C string; the arrays end with a null pointer and point to
+    // live C strings.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
 }
 
 /// What a helper of [`spawn_helper`] does.
@@ -308,6 +379,18 @@ pub fn wait4(pid: i32, options: c_int) -> Result<Option<Waited>> {
     }))
 }
 
+/// `waitid(P_ALL, WEXITED | WNOHANG | WNOWAIT)`: a child that has ended, which stays to be reaped.
+pub fn ended_child() -> Result<Option<i32>> {
+    // SAFETY: siginfo is plain data, for which all-zero is a value.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes one siginfo to the live local.
+    check_int(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) })?;
+    // SAFETY: for a child that has ended the kernel fills in the pid; otherwise it stays 0.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid > 0).then_some(pid))
+}
+
 /// `kill(pid, signal)`, for the init, whose pids are its own children.
 pub fn kill(pid: i32, signal: c_int) -> Result<()> {
     // SAFETY: no pointers.
@@ -417,113 +500,27 @@ pub fn new_session_keyring() -> Result<()> {
     .map(drop)
 }
 
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`: a session keyring of this name.
+pub fn new_named_keyring(name: &CStr) -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+    // SAFETY: the kernel reads the live C string.
+    check(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr(), 0, 0, 0)
+    })
+    .map(drop)
+}
+
+/// `PR_SET_CHILD_SUBREAPER`: orphans of our descendants become our children.
+pub fn set_subreaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
+}
+
 /// Whether the kernel started this program with more rights than its caller has (`AT_SECURE`:
 /// set-uid, set-gid, file capabilities).
 #[must_use]
 pub fn started_set_uid() -> bool {
     // SAFETY: getauxval reads the process's auxiliary vector; no pointers.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// The memory that holds this program's arguments, as `/proc/PID/cmdline` shows it.
-mod arguments {
-    use std::sync::atomic::AtomicUsize;
-    #[cfg(target_env = "gnu")]
-    use std::sync::atomic::Ordering;
-
-    #[cfg(target_env = "gnu")]
-    use libc::{c_char, c_int};
-
-    pub(super) static START: AtomicUsize = AtomicUsize::new(0);
-    pub(super) static END: AtomicUsize = AtomicUsize::new(0);
-
-    #[cfg(target_env = "gnu")]
-    extern "C" fn remember(argc: c_int, argv: *const *const c_char, _: *const *const c_char) {
-        if argc < 1 || argv.is_null() {
-            return;
-        }
-        // SAFETY: glibc calls the functions of .init_array with main's arguments: argv has argc
-        // pointers to C strings, which the kernel laid out one behind the other.
-        unsafe {
-            let first = *argv;
-            let last = *argv.offset(argc as isize - 1);
-            START.store(first as usize, Ordering::Relaxed);
-            END.store(last as usize + libc::strlen(last), Ordering::Relaxed);
-        }
-    }
-
-    #[used]
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the section takes pointers to functions of exactly this signature, on glibc.
-    #[unsafe(link_section = ".init_array")]
-    static REMEMBER: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = remember;
-}
-
-/// Finds out where this process's arguments are, if that is not known yet: glibc tells a library,
-/// musl does not, and the kernel does (`/proc/self/stat`, fields 48 and 49, Linux 3.5).
-///
-/// # Errors
-/// /proc is not there, or not the kernel's.
-pub fn find_arguments() -> Result<()> {
-    if arguments::START.load(Ordering::Relaxed) != 0 {
-        return Ok(());
-    }
-    if let Some((start, end)) = arguments_before_environment() {
-        arguments::START.store(start, Ordering::Relaxed);
-        arguments::END.store(end, Ordering::Relaxed);
-        return Ok(());
-    }
-    let mut buf = [0u8; 1024];
-    let file = super::fs::open_at(super::fs::cwd(), c"/proc/self/stat", libc::O_RDONLY, 0)?;
-    let n = super::io::read(std::os::fd::AsFd::as_fd(&file), &mut buf)?;
-    let text = buf.get(..n).and_then(|bytes| str::from_utf8(bytes).ok());
-    let range = text.and_then(|text| {
-        // The third field comes first behind the name, which may hold anything.
-        let (_, rest) = text.rsplit_once(')')?;
-        let mut fields = rest.split_ascii_whitespace().skip(45).map(str::parse::<usize>);
-        Some((fields.next()?.ok()?, fields.next()?.ok()?))
-    });
-    let (start, end) = range.ok_or(Errno(libc::EINVAL))?;
-    arguments::START.store(start, Ordering::Relaxed);
-    arguments::END.store(end, Ordering::Relaxed);
-    Ok(())
-}
-
-/// The same without a system call. The kernel lays out the environment's strings right behind the
-/// arguments' (binfmt_elf.c), and the C library remembers where both begin.
-///
-/// `None` where a program has replaced either: then they are not both shortly before the name of the
-/// executed file (`AT_EXECFN`), which the kernel has put behind them at the end of the stack.
-fn arguments_before_environment() -> Option<(usize, usize)> {
-    unsafe extern "C" {
-        static program_invocation_name: *const c_char;
-        static environ: *const *const c_char;
-    }
-    const MOST: usize = 6 << 20; // of both together (fs/exec.c)
-    // SAFETY: both are variables of the C library; environ is null or an array that ends with a
-    // null pointer. A program that changes the environment at the same time breaks std::env's
-    // own contract.
-    let (start, end) = unsafe {
-        let first = if environ.is_null() { core::ptr::null() } else { *environ };
-        (program_invocation_name as usize, first as usize)
-    };
-    // SAFETY: reads the process's auxiliary vector; no pointers.
-    let behind = unsafe { libc::getauxval(libc::AT_EXECFN) };
-    let behind = usize::try_from(behind).ok()?;
-    (start < end && end < behind && behind - start < MOST).then_some((start, end))
-}
-
-/// Blanks this process's arguments, for a child that does not exec: anyone in the jail can
-/// read `/proc/1/cmdline`, and the supervisor's names paths and labels of the host.
-pub fn blank_arguments() {
-    let start = arguments::START.load(Ordering::Relaxed);
-    let end = arguments::END.load(Ordering::Relaxed);
-    if start != 0 && end > start {
-        // SAFETY: the range is the argument strings on this process's stack, as the C library
-        // or the kernel tells it, writable and mapped for the process's whole life; in the
-        // child nothing reads them any more.
-        unsafe { core::ptr::write_bytes(start as *mut u8, 0, end - start) };
-    }
 }
 
 /// Six bytes of getrandom(2).
