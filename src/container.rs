@@ -22,7 +22,7 @@ use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
 pub use control::{OomEvent, OomEvents, Stats};
-pub use engine::state::{Container as StoredContainer, State, Status};
+pub use engine::state::{State, Status};
 pub use exec::{ExecOptions, ExecProcess, Overrides};
 
 /// Who makes cgroups.
@@ -43,6 +43,7 @@ pub struct Runtime {
     root: PathBuf,
     cgroup_manager: CgroupManager,
     rootless: Option<bool>,
+    may_restart: bool,
 }
 
 /// How a container is made.
@@ -89,14 +90,19 @@ pub struct RunOptions {
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
-    inner: StoredContainer,
+    inner: engine::state::Container,
 }
 
 impl Runtime {
     /// A runtime whose state is below `root`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into(), cgroup_manager: CgroupManager::default(), rootless: None }
+        Runtime {
+            root: root.into(),
+            cgroup_manager: CgroupManager::default(),
+            rootless: None,
+            may_restart: false,
+        }
     }
 
     /// Where state is kept unless something else is said: `/run/stockade`, or
@@ -117,6 +123,15 @@ impl Runtime {
     #[must_use]
     pub fn rootless(mut self, rootless: Option<bool>) -> Runtime {
         self.rootless = rootless;
+        self
+    }
+
+    /// Whether the calling program may be executed anew, with its arguments, from where nobody can
+    /// write to it: before anything is made, for a container that others could look into while it
+    /// is created (CVE-2019-5736). For a program that has done nothing else yet.
+    #[must_use]
+    pub fn may_restart(mut self, may: bool) -> Runtime {
+        self.may_restart = may;
         self
     }
 
@@ -208,6 +223,7 @@ impl Runtime {
             no_new_keyring: o.no_new_keyring,
             cgroups: self.cgroup_manager != CgroupManager::Disabled,
             rootless: self.rootless,
+            may_restart: self.may_restart,
         }
     }
 }

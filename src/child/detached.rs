@@ -57,14 +57,20 @@ impl ArmedDetached {
                 return Err(Failure(Step::Handshake, 0, Errno(libc::EPIPE)));
             }
         }
-        self.run_all(&self.create, Step::CreateHook, self.state.as_ref().map(AsRawFd::as_raw_fd))
+        let raw = |fd: &Option<OwnedFd>| fd.as_ref().map(AsRawFd::as_raw_fd);
+        self.run_all(&self.create, Step::CreateHook, raw(&self.state), raw(&self.output))
     }
 
-    fn run_all(&self, hooks: &[ArmedHook], step: Step, state: Option<RawFd>) -> Done {
+    fn run_all(
+        &self,
+        hooks: &[ArmedHook],
+        step: Step,
+        state: Option<RawFd>,
+        output: Option<RawFd>,
+    ) -> Done {
         for (index, hook) in (0..).zip(hooks) {
             let state = state.ok_or(Failure(step, index, Errno(libc::EBADF)))?;
             fs::seek(io::well_known(state), 0, libc::SEEK_SET).at_index(step, index)?;
-            let output = self.output.as_ref().map(AsRawFd::as_raw_fd);
             run_hook(hook, state, output).at_index(step, index)?;
         }
         Ok(())
@@ -150,6 +156,6 @@ pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
         }
     }
     // Its maker is gone, and with it the place where what they print could be read.
-    detached.run_all(&detached.start, Step::StartHook, Some(places.state))?;
+    detached.run_all(&detached.start, Step::StartHook, Some(places.state), None)?;
     io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
 }

@@ -22,6 +22,7 @@ pub mod landlock;
 pub mod mounts;
 pub mod namespaces;
 mod network;
+mod places;
 mod privs;
 pub mod rootfs;
 pub mod sources;
@@ -65,8 +66,10 @@ pub struct Armed {
     pub writes: namespaces::ArmedWrites,
     /// Whether the cgroups are joined already: set by the child in its own copy.
     pub in_cgroups: Cell<bool>,
-    /// The file system part.
-    pub rootfs: rootfs::ArmedRoot,
+    /// The file system part; `None`: a root that is there is joined.
+    pub rootfs: Option<rootfs::ArmedRoot>,
+    /// Whether it ends with its maker.
+    pub tied: bool,
     /// Descriptors that become 0, 1 and 2, unless they are a terminal.
     pub stdio: [RawFd; 3],
     /// Whether 0, 1 and 2 are a new terminal.
@@ -236,13 +239,19 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     let proc = armed.writes.open()?;
     armed.writes.time(proc.as_ref())?;
     // Begun here and joined below: making one takes the kernel as long as all the mounts.
-    let network = if armed.network { Some(network::begin()?) } else { None };
+    let mut network = if armed.network { Some(network::begin()?) } else { None };
     // The mounts are allowed as they are made; the job puts it on.
     let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
-    let built = rootfs::build(armed, socket, ruleset.as_ref())?;
+    let built = match &armed.rootfs {
+        Some(root) => {
+            let built = rootfs::build(armed, root, socket, &mut network, ruleset.as_ref())?;
+            Some((root, built))
+        }
+        None => None,
+    };
     let pause = armed.detached.as_ref().filter(|d| d.has_pause());
-    if pause.is_none() {
-        rootfs::change_root(&armed.rootfs, &built)?;
+    if let (Some((root, built)), None) = (&built, pause) {
+        rootfs::change_root(root, built)?;
     }
     if let Some(network) = network {
         network.join()?;
@@ -256,7 +265,9 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     if let Some(detached) = pause {
         // In the namespaces that they are about, and with the host's files in sight.
         detached.before_root_changes(armed)?;
-        rootfs::change_root(&armed.rootfs, &built)?;
+        if let Some((root, built)) = &built {
+            rootfs::change_root(root, built)?;
+        }
     }
     if !armed.hostname.is_empty() {
         sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
@@ -265,7 +276,9 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
         sys::fs::set_domainname(name).at(Step::Domainname)?;
     }
     let terminal = if armed.terminal { Some(terminal::open(armed)?) } else { None };
-    rootfs::finish(&armed.rootfs, &built)?;
+    if let Some((root, built)) = &built {
+        rootfs::finish(root, built)?;
+    }
     armed.writes.labels(proc.as_ref())?;
     Ok((terminal, ruleset))
 }
@@ -422,7 +435,7 @@ fn after_closing(armed: &Armed) -> Done {
     }
     tuning::apply(&armed.tuning)?;
     privs::drop_all(&armed.privs)?;
-    if !armed.init {
+    if !armed.init && armed.tied {
         // Again: the change of ids has cleared it, and nobody else would end the job when the
         // supervisor dies.
         process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;

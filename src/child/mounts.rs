@@ -82,7 +82,15 @@ impl<'a> Work<'a> {
                 join_cgroups(self.armed)?;
                 self.cgroups(m, hierarchies, links, *anew)
             }
-            _ => self.one_mount(m).at(Step::Mount),
+            source => {
+                // What it shows of the network is that of its maker, and so are its rights.
+                if matches!(source, ArmedSource::Filesystem { fstype, .. } if *fstype == *c"sysfs")
+                    && let Some(network) = self.network.take()
+                {
+                    network.join()?;
+                }
+                self.one_mount(m).at(Step::Mount)
+            }
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn join(list: &[ArmedJoin]) -> Done {
 /// A user namespace that is joined: what is new is made by a child in it, and belongs to it.
 #[derive(Debug)]
 pub struct ArmedOuter {
-    /// The namespaces, the user namespace first.
+    /// The namespaces, in the order in which they are joined.
     pub joins: Vec<ArmedJoin>,
     /// Flags of clone3 for the sibling.
     pub flags: u64,
@@ -55,8 +55,9 @@ fn make_sibling(armed: &Armed, outer: &ArmedOuter) -> Done {
     let mut joined = [false; 8];
     // What belongs to the caller's own user namespace must be joined before it is left, and what
     // belongs to the other one after that.
-    for (join, done) in outer.joins.iter().zip(&mut joined).skip(1) {
-        *done = process::join(io::well_known(join.fd), join.kind).is_ok();
+    for (join, done) in outer.joins.iter().zip(&mut joined) {
+        let user = join.kind == libc::CLONE_NEWUSER;
+        *done = !user && process::join(io::well_known(join.fd), join.kind).is_ok();
     }
     for (index, (join, done)) in (0..).zip(outer.joins.iter().zip(&joined)) {
         if !done {

@@ -104,10 +104,13 @@ fn run_helper(program: &str, pid: i32, maps: &[IdMap]) -> Result<()> {
         .hint("check /etc/subuid and /etc/subgid, and that the program is set-user-ID root"))
 }
 
+/// User ids, group ids.
+type Maps = (Vec<IdMap>, Vec<IdMap>);
+
 /// User namespaces that exist for the ids of mounts; made at most once for each mapping.
 #[derive(Debug, Default)]
 pub(crate) struct MountNamespaces {
-    made: Vec<((Vec<IdMap>, Vec<IdMap>), OwnedFd)>,
+    made: Vec<(Maps, OwnedFd)>,
 }
 
 impl MountNamespaces {

@@ -24,6 +24,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod stub;
+pub mod tuning;
 
 use libc::{c_int, c_long};
 

@@ -2,10 +2,9 @@
 
 use crate::support::{Scratch, busybox_rootfs};
 use serde_json::{Value, json};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use stockade::container::{Container, CreateOptions, RunOptions, Runtime};
+use stockade::container::{Container, CreateOptions, Runtime};
 
 /// The binary, in the debug build, aborts a child that allocates; so does this one.
 #[cfg(debug_assertions)]
@@ -196,11 +195,6 @@ impl Bundle {
         Ok(Ran { status, output: std::fs::read_to_string(path).unwrap() })
     }
 
-    /// In the foreground, in a process of its own.
-    pub fn run_options(&self) -> RunOptions {
-        RunOptions::default()
-    }
-
     /// Nothing of it is there any more.
     #[track_caller]
     pub fn is_gone(&self) {
@@ -290,9 +284,4 @@ pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
         .collect();
     list.sort();
     list
-}
-
-#[allow(dead_code)]
-pub fn raw(fd: &OwnedFd) -> i32 {
-    fd.as_raw_fd()
 }

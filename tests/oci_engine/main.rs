@@ -4,5 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod bundle;
+mod hooks;
+mod inside;
+mod invalid;
 mod lifecycle;
+mod terminal;

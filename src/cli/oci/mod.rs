@@ -270,7 +270,7 @@ fn runtime(program: Program, global: &Parsed) -> Result<Runtime> {
             )));
         }
     };
-    Ok(Runtime::new(root).cgroup_manager(manager).rootless(rootless))
+    Ok(Runtime::new(root).cgroup_manager(manager).rootless(rootless).may_restart(true))
 }
 
 fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {

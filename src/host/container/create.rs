@@ -11,14 +11,15 @@ use super::{Request, cgroups};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::{Launched, refuse_set_uid};
-use crate::host::{probe, users};
+use crate::host::{probe, seal, users};
+use crate::plan::detail::NamespaceKind;
 use crate::plan::oci::{self, Asked, spec::Config};
 use crate::plan::values::quote;
 use crate::plan::{Plan, RootSource};
 use crate::sys::{cred, fs};
 use std::cell::RefCell;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -45,11 +46,11 @@ struct Prepared {
 fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
     store::check_id(id)?;
     refuse_set_uid()?;
-    let shown = quote(&request.bundle.to_string_lossy());
-    let bundle = std::fs::canonicalize(request.bundle)
-        .map_err(|e| Error::os(format!("find the bundle {shown}"), e))?;
-    let path = request.config.map_or_else(|| bundle.join("config.json"), Path::to_path_buf);
-    let bytes = read(&path)?;
+    let (dir, bundle) = directory(request.bundle, "the bundle")?;
+    let bytes = match request.config {
+        Some(path) => read(fs::cwd(), path)?,
+        None => read(dir.as_fd(), Path::new("config.json"))?,
+    };
     let config = oci::parse(&bytes)?;
     let facts = probe::probe_for_container()?;
     let asked = Asked {
@@ -67,18 +68,26 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
     let RootSource::Directory(rootfs) = &mut plan.root.source else {
         return Err(Error::new(Kind::InvalidConfig, "there is no root file system"));
     };
-    let shown = quote(&rootfs.to_string_lossy());
-    *rootfs = std::fs::canonicalize(&rootfs)
-        .map_err(|e| Error::os(format!("find the root file system {shown}"), e))?;
-    if !rootfs.is_dir() {
-        return Err(Error::new(Kind::InvalidConfig, format!("{shown} is no directory")));
-    }
+    let (_, found) = directory(rootfs, "the root file system")?;
+    *rootfs = found;
     if rootfs == Path::new("/") {
         return Err(Error::new(Kind::Refused, "the host's root cannot be a container's")
             .hint("give root.path a directory of its own"));
     }
+    seal(&plan, request)?;
     home(&mut plan)?;
     Ok(Prepared { bundle, bytes, config, plan, facts, warnings })
+}
+
+/// While a created container waits, its process is this program. Who shares the pid namespace and may
+/// trace could reach this program's file through it (CVE-2019-5736): then it is run from where
+/// nobody can write to it. In a pid namespace of its own there is nobody else yet.
+fn seal(plan: &Plan, request: &Request<'_>) -> Result<()> {
+    let seen = !plan.is_new(NamespaceKind::Pid) && plan.namespaces.user.is_none();
+    if !seen || !request.may_restart || seal::is_sealed() {
+        return Ok(());
+    }
+    Err(seal::run_sealed())
 }
 
 /// Where the process has no HOME its account says it, as runc does.
@@ -97,10 +106,21 @@ pub(super) fn enabled(parameter: &str) -> bool {
     std::fs::read(parameter).is_ok_and(|text| text.starts_with(b"Y"))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// A directory, and where it really is.
+fn directory(path: &Path, what: &str) -> Result<(OwnedFd, PathBuf)> {
+    let shown = quote(&path.to_string_lossy());
+    let failed = |e: std::io::Error| Error::os(format!("find {what} {shown}"), e);
+    let name = crate::host::arm::c_path(path)?;
+    let fd = fs::open_at(fs::cwd(), &name, libc::O_PATH | libc::O_DIRECTORY, 0)
+        .map_err(|e| failed(e.into()))?;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).map_err(failed)?;
+    Ok((fd, real))
+}
+
+fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>> {
     let what = || format!("read {}", quote(&path.to_string_lossy()));
     let name = crate::host::arm::c_path(path)?;
-    let fd = fs::open_at(fs::cwd(), &name, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+    let fd = fs::open_at(dir, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0)
         .map_err(|e| Error::os(what(), e))?;
     let file = std::fs::File::from(fd);
     let seen = file.metadata().map_err(|e| Error::os(what(), e))?;

@@ -25,7 +25,6 @@ use crate::plan::oci::spec::{Config, Process};
 use crate::sys::{io, process, signal};
 use crate::wire::Step;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -222,7 +221,6 @@ impl Join<'_> {
     fn launch(&self, request: &Request<'_>) -> Result<Launched> {
         let plan = self.plan;
         let preserved = plan.details.preserved_fds;
-        let (rootfs, _) = arm::root(plan, false, &BTreeMap::new())?;
         check_preserved(preserved)?;
         let pair = io::seqpacket_pair().map_err(|e| Error::os("make a socket pair", e))?;
         let ours = arm::out_of_the_way(pair.0, preserved)?;
@@ -261,7 +259,7 @@ impl Join<'_> {
             outer: None,
             detached: None,
         };
-        let mut armed = arm::all(plan, rootfs, wiring)?;
+        let mut armed = arm::all(plan, None, wiring)?;
         let more = tasks.iter().chain(&into).chain([&pidfd]).map(AsRawFd::as_raw_fd);
         armed.kept.extend(more);
         armed.kept.sort_unstable();

@@ -88,7 +88,7 @@ impl Launch<'_> {
             outer: joins_user.then(|| ArmedOuter { joins: list(&|_| true), flags }),
             detached: Some(detached),
         };
-        let armed = arm::all(plan, rootfs, wiring)?;
+        let armed = arm::all(plan, Some(rootfs), wiring)?;
         let cloned = if joins_user { 0 } else { flags };
         let (pid, pidfd) = self.clone(&armed, cloned, &opened, visited)?;
         let mut launched = Launched::new(pid, pidfd, ours, &armed, present);

@@ -23,6 +23,7 @@ pub mod state;
 pub mod store;
 
 use crate::error::Result;
+use crate::host::cgroup::container::ContainerCgroup;
 use state::Saved;
 use std::path::Path;
 
@@ -40,6 +41,7 @@ pub(crate) struct Request<'a> {
     pub(crate) no_new_keyring: bool,
     pub(crate) cgroups: bool,
     pub(crate) rootless: Option<bool>,
+    pub(crate) may_restart: bool,
 }
 
 /// Makes a container.
@@ -61,8 +63,7 @@ fn in_user_namespace() -> bool {
 }
 
 fn is_frozen(saved: &Saved) -> bool {
-    let frozen =
-        |c: crate::host::cgroup::container::ContainerCgroup| c.is_frozen().unwrap_or(false);
+    let frozen = |c: ContainerCgroup| c.is_frozen().unwrap_or(false);
     cgroups::open(saved).ok().flatten().is_some_and(frozen)
 }
 
