@@ -154,12 +154,13 @@ fn detached_it_returns_at_once_and_tells_the_pid() {
     assert!(status.success());
     let pid: i32 = std::fs::read_to_string(c.dir().join("pid")).unwrap().parse().unwrap();
     let cmdline = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    assert_eq!(cmdline, "sleep\0777\0");
+    assert_eq!(cmdline, "sleep\x00777\x00");
     let (peer, _) = listener.accept().unwrap();
     let mut buf = [0u8; 64];
     let (n, fd) = stockade::sys::io::recv(peer.as_fd(), &mut buf, false).unwrap();
     assert!(n > 0);
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.unwrap().as_raw_fd()));
+    let fd = fd.expect("a descriptor");
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
     assert_eq!(status_line(&info.unwrap(), "Pid"), pid.to_string());
     assert!(c.ok(&["ps", "-f", "json", "ID"]).contains(&pid.to_string()));
     let o = c.call(&["exec", "--pid-file", "/nonexistent/pid", "ID", "true"]);
@@ -244,7 +245,7 @@ fn preserved_descriptors_arrive_and_no_others() {
     let text = String::from_utf8(o.stdout).unwrap();
     // ls has the directory open itself.
     assert_eq!(lines(&text), ["inherited", "0", "1", "2", "3", "4"], "{text}");
-    let missing = c.call(&["exec", "--preserve-fds", "3", "ID", "true"]);
+    let missing = c.call(&["exec", "--preserve-fds", "200", "ID", "true"]);
     assert_eq!(missing.status.code(), Some(255), "{missing:?}");
     drop(held);
 }
@@ -321,6 +322,8 @@ fn end(mut child: std::process::Child) {
 fn with_user_namespace(config: &mut serde_json::Value) {
     let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.push(json!({ "type": "user" }));
+    let mounts = config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|m| !m["destination"].as_str().unwrap().starts_with("/sys"));
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
     config["linux"]["uidMappings"] = map.clone();
     config["linux"]["gidMappings"] = map;
@@ -451,6 +454,37 @@ fn t17_a_joining_process_cannot_be_looked_into() {
     }
     let found = std::fs::read_to_string(c.rootfs().join("found")).unwrap_or_default();
     assert_eq!(found, "");
+}
+
+/// T18: with the host's own CAP_SYS_PTRACE the file that a joining process comes from can be
+/// opened; it cannot be written to, not even when nobody executes it any more.
+#[test]
+fn t18_the_binary_is_out_of_reach_of_whoever_may_look_into_processes() {
+    need_root!();
+    let script = "while :; do for p in /proc/[0-9]*; do \
+        n=${p#/proc/}; [ $n = 1 ] && continue; [ $n = $$ ] && continue; \
+        e=$(readlink $p/exe) || continue; [ \"$e\" = /bin/busybox ] && continue; \
+        ( exec 5<$p/exe; echo $e >>/seen; sleep 0.05; echo x >>/proc/self/fd/5 && echo $e >>/won ) \
+        2>/dev/null; done; done";
+    let c = Bundle::new(|config| {
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        let caps = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+        config["process"]["capabilities"] =
+            json!({ "bounding": caps, "permitted": caps, "effective": caps });
+    })
+    .start();
+    let before = std::fs::read(&c.program).unwrap();
+    for n in 0..60 {
+        c.exec(&["true"]);
+        if n % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(120));
+        }
+    }
+    std::thread::sleep(Duration::from_millis(120));
+    let won = std::fs::read_to_string(c.rootfs().join("won")).unwrap_or_default();
+    let seen = std::fs::read_to_string(c.rootfs().join("seen")).unwrap_or_default();
+    assert_eq!(won, "", "seen: {seen}");
+    assert!(std::fs::read(&c.program).unwrap() == before);
 }
 
 /// T18 for `exec`: the runtime's binary stays what it is.
