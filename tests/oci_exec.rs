@@ -212,6 +212,58 @@ fn a_terminal_goes_to_the_console_socket() {
     assert!(said.contains("console socket"), "{said}");
 }
 
+/// At a terminal of the caller's, which is as it was afterwards.
+#[test]
+fn in_the_foreground_the_callers_terminal_is_carried() {
+    need_root!();
+    let c = Bundle::new(|_| {}).start();
+    let size = nix::pty::Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(&size, None).unwrap();
+    let before = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
+    let end = || Stdio::from(pty.slave.try_clone().unwrap());
+    let mut child = c
+        .command(&["exec", "-t", "ID", "sh", "-c", "stty size; read x; echo got $x; exit 5"])
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
+    let mut master = std::fs::File::from(pty.master);
+    let mut seen = String::new();
+    let mut read_until = |text: &str, master: &mut std::fs::File| {
+        while !seen.contains(text) {
+            let mut buf = [0u8; 256];
+            let n = master.read(&mut buf).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buf[..n]));
+        }
+    };
+    read_until("31 97", &mut master);
+    std::io::Write::write_all(&mut master, b"this\n").unwrap();
+    read_until("got this", &mut master);
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_eq!(nix::sys::termios::tcgetattr(&pty.slave).unwrap(), before);
+}
+
+#[test]
+fn in_the_foreground_signals_go_to_the_process() {
+    need_root!();
+    let c = Bundle::new(|_| {}).start();
+    let script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done";
+    let mut child =
+        c.command(&["exec", "ID", "sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut up = [0u8; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    // The end of the container is the end of it.
+    let mut child = c.command(&["exec", "ID", "sh", "-c", "echo up; sleep 1000"]);
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    c.ok(&["kill", "ID", "KILL"]);
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+}
+
 #[test]
 fn a_paused_container_is_left_alone_unless_asked() {
     need_root!();
