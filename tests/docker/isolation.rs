@@ -164,7 +164,6 @@ fn a_sysctl_of_its_namespaces_is_set() {
     let run = docker().sh(&options, script).exits(0);
     assert_eq!(run.stdout, "1\n4096\nrefused\n");
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/msgmax").unwrap(), before);
-    docker().sh(&["--sysctl", "kernel.panic=1"], "true").exits(126).complains("kernel.panic");
 }
 
 /// T04: what Docker masks has no content and cannot be unmasked.
@@ -197,7 +196,7 @@ fn privileged_has_all_that_root_has_here() {
         let run = run.exits(0);
         assert_eq!(run.stdout, format!("CapEff:\t{own}\nmounted\ndevices\nwrites\n"));
     } else {
-        let run = run.exits(126);
+        let run = run.exits(125);
         assert!(run.stderr.to_lowercase().contains("cap"), "{run:#?}");
         assert!(run.stderr.contains("peration not permitted"), "{run:#?}");
     }

@@ -232,8 +232,8 @@ impl Place {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         for at in mounts_below(&name).into_iter().rev() {
-            // Podman keeps its storage mounted; it is unmounted and not counted.
-            if !at.ends_with("/storage/overlay") {
+            // A client's own directories, which it mounts on themselves.
+            if !at.ends_with("/data") && !at.ends_with("/storage/overlay") {
                 found.push(format!("mount {at}"));
             }
             let _ = Command::new("umount").args(["--lazy", &at]).output();
