@@ -220,6 +220,11 @@ impl Place {
     /// processes, mounts, cgroups. Empty cgroups directly below the root are not counted: the
     /// clients leave those themselves.
     pub fn leftovers(&self) -> Vec<String> {
+        self.leftovers_of(|_| true)
+    }
+
+    /// The same, where only cgroups of such a name are counted if no process is in them.
+    pub fn leftovers_of(&self, counted: fn(&str) -> bool) -> Vec<String> {
         let mut found = Vec::new();
         let name = self.path().display().to_string();
         for pid in processes(&name) {
@@ -240,7 +245,8 @@ impl Place {
         }
         for dir in self.cgroups() {
             let tasks = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            if !tasks.is_empty() || !dir.ends_with(&self.cgroup) {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            if !tasks.is_empty() || name != self.cgroup && counted(&name) {
                 found.push(format!("cgroup {} with {tasks:?}", dir.display()));
             }
             for pid in tasks.lines().filter_map(|l| l.parse().ok()) {
