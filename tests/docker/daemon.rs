@@ -48,18 +48,50 @@ impl Docker {
     pub fn start(options: &[&str]) -> Docker {
         let docker = Docker { place: Place::new("docker"), daemon: Mutex::new(None) };
         docker.start_daemon(options);
+        docker.load_images();
+        docker
+    }
+
+    /// Starts one that knows no other runtime than runc, and has this as its configuration.
+    #[track_caller]
+    pub fn plain(config: &str) -> Docker {
+        let docker = Docker { place: Place::new("docker"), daemon: Mutex::new(None) };
+        std::fs::write(docker.config_file(), config).unwrap();
+        docker.start_it(&[]);
+        docker
+    }
+
+    /// Its daemon.json.
+    pub fn config_file(&self) -> PathBuf {
+        self.place.join("daemon.json")
+    }
+
+    /// Has it read its configuration again.
+    pub fn reload(&self) {
+        let pid = std::fs::read_to_string(self.place.join("pid")).unwrap();
+        let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
+    pub fn load_images(&self) {
         for make in [images::busybox, images::python] {
-            let image = make(docker.place.path());
-            docker.run(&["load", "--quiet", "--input", image.archive.to_str().unwrap()]).exits(0);
+            let image = make(self.place.path());
+            self.run(&["load", "--quiet", "--input", image.archive.to_str().unwrap()]).exits(0);
             std::fs::remove_file(image.archive).unwrap();
         }
-        docker
     }
 
     #[track_caller]
     pub fn start_daemon(&self, options: &[&str]) {
+        std::fs::write(self.config_file(), "{}").unwrap();
+        let runtime = format!("--add-runtime=stockade={}", runtime());
+        self.start_it(&[&[&*runtime], options].concat());
+    }
+
+    /// The same with these options alone.
+    #[track_caller]
+    pub fn start_it(&self, options: &[&str]) {
         let at = |name: &str| self.place.join(name);
-        std::fs::write(at("daemon.json"), "{}").unwrap();
         let mut command = Command::new(installed("dockerd").expect("docker.io is installed"));
         for (option, name) in [
             ("--config-file", "daemon.json"),
@@ -73,8 +105,7 @@ impl Docker {
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent"]);
         command.arg(format!("/{}", self.place.cgroup));
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
-        command.args(["--ip-forward=false", "--ip-masq=false", "--add-runtime"]);
-        command.arg(format!("stockade={}", runtime())).args(options);
+        command.args(["--ip-forward=false", "--ip-masq=false"]).args(options);
         let daemon = Daemon::start(command, &at("log"), || self.run(&["version"]).code == 0);
         *self.daemon.lock().unwrap() = Some(daemon);
     }

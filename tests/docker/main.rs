@@ -13,6 +13,7 @@ mod images;
 mod support;
 
 mod daemon;
+mod install;
 mod isolation;
 mod lifecycle;
 mod limits;
