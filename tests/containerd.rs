@@ -260,7 +260,7 @@ fn the_default_seccomp_profile() {
 /// The shim finds out by itself that a container has run out of memory, in the cgroup that the
 /// runtime has made.
 #[test]
-fn t33_out_of_memory_is_an_event() {
+fn out_of_memory_is_an_event() {
     need_clients!("containerd", "ctr");
     let containerd = Containerd::start();
     let log = containerd.place.join("events");

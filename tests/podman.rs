@@ -263,7 +263,7 @@ fn exec_logs_top_pause_and_stop() {
 }
 
 #[test]
-fn t33_out_of_memory_is_137() {
+fn out_of_memory_is_137() {
     need_clients!("podman", "conmon");
     let options = ["--memory", "20m", "--memory-swap", "20m"];
     let job = podman().detached(&[&NONE[..], &options].concat(), &["tail", "/dev/zero"]);

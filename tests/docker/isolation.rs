@@ -139,7 +139,7 @@ fn cgroup_parent_is_where_it_is_put() {
 }
 
 #[test]
-fn a_device_is_there_with_just_the_rights_asked_for() {
+fn t33_a_device_is_there_with_just_the_rights_asked_for() {
     need_clients!("dockerd", "docker");
     let script = "stat -c '%t:%T' /dev/there; head -c 4 /dev/there | wc -c; : > /dev/there";
     let run = docker().sh(&["--device", "/dev/zero:/dev/there:rwm"], script).exits(0);
@@ -166,7 +166,7 @@ fn a_sysctl_of_its_namespaces_is_set() {
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/msgmax").unwrap(), before);
 }
 
-/// T04: what Docker masks has no content and cannot be unmasked.
+/// What Docker masks has no content and cannot be unmasked.
 #[test]
 fn masked_and_read_only_paths_are() {
     need_clients!("dockerd", "docker");

@@ -157,7 +157,7 @@ fn update_changes_the_limits_of_a_running_one() {
     assert_eq!(limit(), "209715200");
 }
 
-/// H62: and no state of one disturbs another.
+/// No state of one disturbs another.
 #[test]
 fn twenty_at_once_all_run() {
     need_clients!("dockerd", "docker");

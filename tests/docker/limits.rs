@@ -2,7 +2,6 @@
 
 use super::daemon::{PYTHON, docker};
 
-/// T33: the kernel's kill is told as one.
 #[test]
 fn memory_that_runs_out_is_137_and_said_to_be_so() {
     need_clients!("dockerd", "docker");
@@ -23,7 +22,6 @@ fn memory_that_runs_out_is_137_and_said_to_be_so() {
     docker().job_of(PYTHON, &[], &["python", "-c", code]).exits(0).says("209715200\n");
 }
 
-/// T34
 #[test]
 fn pids_limit_stops_a_fork_bomb() {
     need_clients!("dockerd", "docker");

@@ -203,7 +203,7 @@ fn init_reaps_and_passes_signals_on() {
 }
 
 #[test]
-fn t06_read_only_refuses_every_write_but_to_tmpfs_and_volumes() {
+fn read_only_refuses_every_write_but_to_tmpfs_and_volumes() {
     need_clients!("dockerd", "docker");
     let scratch = Scratch::new();
     let volume = format!("{}:/volume", scratch.path().display());
