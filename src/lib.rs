@@ -42,6 +42,7 @@
 mod child;
 #[doc(hidden)]
 pub mod cli;
+pub mod container;
 mod error;
 mod host;
 mod jail;

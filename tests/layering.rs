@@ -14,7 +14,7 @@ const LONGER: [(&str, &str); 0] = [];
 
 /// Parts of the source by the beginning of the path, and what each may name as `crate::…`.
 /// The first that fits counts.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("sys/", &["sys"]),
     ("wire.rs", &[]),
     ("plan/", &["plan", "error"]),
@@ -24,7 +24,9 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("outcome.rs", &["outcome"]),
     ("jail.rs", &["jail", "host", "plan", "sys", "error", "outcome"]),
     ("jail/", &["jail", "host", "plan", "sys", "error", "outcome"]),
-    ("cli/", &["cli", "jail", "host", "plan", "sys", "error", "outcome"]),
+    ("container.rs", &["host", "plan", "error"]),
+    ("container/", &["host", "plan", "error"]),
+    ("cli/", &["cli", "container", "jail", "host", "plan", "sys", "error", "outcome"]),
 ];
 
 /// What must not stand in a part's code at all, and why.

@@ -5,13 +5,14 @@
 mod audit;
 mod doctor;
 mod jail;
+mod oci;
 mod options;
 mod policy;
 mod profile;
 mod settings;
 
 use crate::error::{Error, Kind};
-use crate::plan::values::quote;
+use crate::plan::values::{self, quote};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
@@ -25,56 +26,59 @@ Usage: stockade jail [OPTIONS] [--] COMMAND [ARG...]
        stockade audit show|stats [OPTIONS] FILE
        stockade doctor [--json]
        stockade policy check FILE | schema
+       stockade [GLOBAL OPTIONS] create|start|run|exec|... [OPTIONS] CONTAINER-ID
        stockade --version | --help
 
   jail    run a command in a jail (stockade jail --help)
   audit   read an audit log (stockade audit --help)
   doctor  say what this host can enforce, and what mends the rest
   policy  look at a file of options for --profile (stockade policy --help)
+  help    the OCI runtime's commands, which are runc's (stockade help VERB)
 ";
 
 /// Runs the command line and returns the exit status.
 pub fn main(args: Vec<OsString>) -> u8 {
     let began = std::time::Instant::now();
-    let mut args = args.into_iter();
-    args.next();
-    match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
-        Some("jail") => jail::main(args.collect(), began),
-        Some("audit") => audit::main(args.collect()),
-        Some("doctor") => doctor::main(&args.collect::<Vec<_>>()),
-        Some("policy") => policy::main(args.collect()),
-        Some("--version" | "-V") => {
-            print_line(&format!("stockade {}\n", env!("CARGO_PKG_VERSION")));
-            0
-        }
+    let program = oci::Program::of(args.first());
+    let own = args.get(1..).unwrap_or_default();
+    let word = own.first().and_then(|w| w.to_str());
+    if program == oci::Program::Runc || word.is_some_and(oci::is_ours) {
+        return oci::main(program, own);
+    }
+    let rest = || own.get(1..).unwrap_or_default().to_vec();
+    match word {
+        Some("jail") => jail::main(rest(), began),
+        Some("audit") => audit::main(rest()),
+        Some("doctor") => doctor::main(&rest()),
+        Some("policy") => policy::main(rest()),
+        Some("help") if own.len() > 1 => oci::main(program, own),
         Some("--help" | "-h" | "help") => {
             print_line(USAGE);
             0
         }
+        Some(other) => {
+            let hint = nearest(other).map_or_else(
+                || "stockade --help lists the commands".to_owned(),
+                |near| format!("did you mean {near}?"),
+            );
+            let message = format!("unknown command {}", quote(other));
+            eprint(&Error::new(Kind::InvalidConfig, message).hint(hint));
+            FAILED
+        }
         None => {
             eprint(
-                &Error::new(crate::Kind::InvalidConfig, "no command given")
+                &Error::new(Kind::InvalidConfig, "no command given")
                     .hint("try: stockade jail -- python3 -c 'print(1)', or stockade --help"),
             );
             FAILED
         }
-        Some(other) => {
-            let shown = crate::plan::values::quote(other);
-            let hint = crate::plan::values::nearest(
-                other,
-                ["jail", "audit", "doctor", "policy", "--help", "--version"],
-            )
-            .map_or_else(
-                || "stockade --help lists the commands".to_owned(),
-                |near| format!("did you mean {near}?"),
-            );
-            eprint(
-                &Error::new(crate::Kind::InvalidConfig, format!("unknown command {shown}"))
-                    .hint(hint),
-            );
-            FAILED
-        }
     }
+}
+
+/// The command of either face that was most likely meant.
+fn nearest(word: &str) -> Option<&'static str> {
+    const OWN: [&str; 6] = ["jail", "audit", "doctor", "policy", "--help", "--version"];
+    values::nearest(word, OWN.into_iter().chain(oci::names()))
 }
 
 /// Prints an error: one line, and its hint.

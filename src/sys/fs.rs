@@ -258,3 +258,26 @@ pub fn may_execute(path: &CStr) -> Result<()> {
     })
     .map(drop)
 }
+
+/// Whether what the path leads to is on a mount that is read-only: `faccessat(W_OK)` says so before
+/// it says anything about who may write.
+pub fn is_on_read_only_mount(path: &CStr) -> bool {
+    // SAFETY: the path is a live C string.
+    let asked = check(unsafe {
+        libc::syscall(
+            libc::SYS_faccessat2,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::W_OK,
+            libc::AT_EACCESS,
+        )
+    });
+    asked.is_err_and(|e| e.0 == libc::EROFS)
+}
+
+/// Whether a memory file can never be written to again (`fcntl(F_GET_SEALS)`).
+pub fn is_write_sealed(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: integers only.
+    let seals = check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) });
+    seals.is_ok_and(|s| s & libc::F_SEAL_WRITE != 0)
+}

@@ -9,6 +9,7 @@
 //!   which in a child of clone3 means threads that do not exist;
 //! * nothing here knows about anything else of stockade.
 
+pub mod bpf;
 pub mod cred;
 pub mod fs;
 #[cfg(debug_assertions)]

@@ -226,5 +226,6 @@ macro_rules! need_root {
     };
 }
 
+pub mod bundle;
 pub mod live;
 pub mod pty;

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::{self, fs, io, process};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// An open cgroup directory.
@@ -44,6 +44,25 @@ impl Dir {
     pub(super) fn make_child(&self, name: &str) -> sys::Result<Dir> {
         fs::mkdir_at(self.fd.as_fd(), &c_string(name), 0o755)?;
         self.child(name)
+    }
+
+    /// Opens a directory some levels below, through no symlink and not out of this one.
+    pub(super) fn below(&self, path: &str) -> sys::Result<Dir> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let path_c = c_string(path);
+        let fd = fs::open_beneath(self.fd.as_fd(), &path_c, flags, 0, fs::Resolve::Beneath)?;
+        Ok(Dir { fd, path: format!("{}/{path}", self.path) })
+    }
+
+    /// Makes a directory below; `EEXIST` if it is there.
+    pub(super) fn make_below(&self, path: &str) -> sys::Result<()> {
+        fs::mkdir_at(self.fd.as_fd(), &c_string(path), 0o755)
+    }
+
+    /// Opens the directory that this one is in, which inside a hierarchy nobody can change.
+    pub(super) fn parent(&self) -> sys::Result<Dir> {
+        let up = self.path.rfind('/').and_then(|at| self.path.get(..at)).unwrap_or_default();
+        Dir::open_at(self.fd.as_fd(), "..", up.to_owned())
     }
 
     /// Removes a child.
@@ -85,6 +104,25 @@ impl Dir {
         Ok(String::from_utf8_lossy(buf.get(..n).unwrap_or(&[])).into_owned())
     }
 
+    /// Reads a control file of any length, up to a bound that no honest one comes near.
+    pub(super) fn read_long(&self, file: &str) -> sys::Result<String> {
+        const MOST: usize = 16 << 20;
+        let fd = self.open_file(file, libc::O_RDONLY)?;
+        let mut text = Vec::new();
+        let mut buf = [0u8; 8192];
+        loop {
+            match io::read(fd.as_fd(), &mut buf) {
+                Ok(0) => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                Ok(n) if text.len() + n <= MOST => {
+                    text.extend_from_slice(buf.get(..n).unwrap_or(&[]));
+                }
+                Ok(_) => return Err(sys::Errno(libc::EFBIG)),
+                Err(e) if e.0 == libc::EINTR => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// Reads a control file that is one number.
     pub(super) fn number(&self, file: &str) -> Option<u64> {
         self.read(file).ok()?.trim().parse().ok()
@@ -110,6 +148,45 @@ impl Dir {
             .filter_map(|e| e.ok()?.file_name().to_str().ok().map(str::to_owned))
             .filter(|name| name.starts_with(super::PREFIX))
             .collect()
+    }
+
+    /// Names of all cgroups in it.
+    pub(super) fn children(&self) -> sys::Result<Vec<CString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let errno = |e: nix::errno::Errno| sys::Errno(e as i32);
+        let mut dir = nix::dir::Dir::openat(&self.fd, ".", flags, Mode::empty()).map_err(errno)?;
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry.map_err(errno)?;
+            let dots = matches!(entry.file_name().to_bytes(), b"." | b"..");
+            if entry.file_type() == Some(nix::dir::Type::Directory) && !dots {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Opens a child by a name that [`Dir::children`] gave: a container may have chosen it, so it
+    /// is bytes.
+    pub(super) fn child_bytes(&self, name: &CStr) -> sys::Result<Dir> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let fd = fs::open_at(self.fd.as_fd(), name, flags, 0)?;
+        Ok(Dir { fd, path: format!("{}/{}", self.path, name.to_string_lossy()) })
+    }
+
+    /// Removes a child by such a name.
+    pub(super) fn remove_child_bytes(&self, name: &CStr) -> sys::Result<()> {
+        fs::rmdir_at(self.fd.as_fd(), name)
+    }
+
+    /// The directory's inode number, which for a cgroup is its id and not given twice.
+    pub(super) fn id(&self) -> sys::Result<u64> {
+        fs::stat(self.fd.as_fd()).map(|s| s.ino)
+    }
+
+    /// The magic number of its file system.
+    pub(super) fn magic(&self) -> Option<i64> {
+        fs::statfs(self.fd.as_fd()).ok().map(|s| s.magic)
     }
 
     /// Kills what is still inside, by pidfd, after another look at the membership, so that a

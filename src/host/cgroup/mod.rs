@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod container;
 mod dir;
 pub(crate) mod find;
 mod v1;

@@ -216,7 +216,7 @@ fn remove_abandoned(parent: &Dir) {
 /// formula of opencontainers/cgroups 0.0.3 and the kubelet (kubernetes/kubernetes#131216), in
 /// which 1024 shares are the default weight of 100.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,

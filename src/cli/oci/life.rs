@@ -1,0 +1,114 @@
+//! The verbs of a container's life: `create`, `start`, `run`, `kill`, `delete`.
+
+#![forbid(unsafe_code)]
+
+use super::Context;
+use super::args::{Parsed, invalid};
+use crate::container::{CreateOptions, RunOptions, Status};
+use crate::error::Result;
+use crate::plan::values::{misc, quote};
+
+/// `create`.
+pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
+    let id = id(parsed)?;
+    let options = options(parsed)?;
+    context.log.debug(|| format!("create {id} from the bundle {}", options.bundle.display()));
+    context.runtime.create(id, &options)?;
+    Ok(0)
+}
+
+/// `start`.
+pub(super) fn start(context: &Context, parsed: &Parsed) -> Result<u8> {
+    context.runtime.load(id(parsed)?)?.start()?;
+    Ok(0)
+}
+
+/// `run`.
+pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
+    let id = id(parsed)?;
+    let options = options(parsed)?;
+    let run = RunOptions {
+        detach: parsed.on("detach"),
+        keep: parsed.on("keep"),
+        no_subreaper: parsed.on("no-subreaper"),
+    };
+    context.log.debug(|| format!("run {id} from the bundle {}", options.bundle.display()));
+    let status = context.runtime.run(id, &options, run)?;
+    context.log.debug(|| format!("process exited with status {status}"));
+    Ok(exit_code(status))
+}
+
+/// A process's status as ours. It is never out of range: 128 and a signal at most.
+pub(super) fn exit_code(status: i32) -> u8 {
+    u8::try_from(status).unwrap_or(super::FAILED)
+}
+
+/// `kill`.
+pub(super) fn kill(context: &Context, parsed: &Parsed) -> Result<u8> {
+    let signal = signal(parsed.word(1)?)?;
+    let all = parsed.on("all");
+    let container = context.runtime.load(id(parsed)?)?;
+    match container.kill(signal, all) {
+        Ok(()) => Ok(0),
+        // As runc: who signals all has none left to signal.
+        Err(_) if all && container.state().is_ok_and(|s| s.status == Status::Stopped) => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
+/// A name with or without SIG, in any case, or a number; 0 only asks whether it could be sent.
+fn signal(word: &str) -> Result<i32> {
+    const LAST: i32 = 64;
+    let known = match word.parse::<i32>() {
+        Ok(number) => (0..=LAST).contains(&number).then_some(number),
+        Err(_) if word.is_empty() => Some(libc::SIGTERM),
+        Err(_) => misc::signal(word).ok(),
+    };
+    known.ok_or_else(|| {
+        invalid(format!("unknown signal {}", quote(word)))
+            .hint("such as TERM, SIGKILL or a number up to 64")
+    })
+}
+
+/// `delete`.
+pub(super) fn delete(context: &Context, parsed: &Parsed) -> Result<u8> {
+    context.runtime.delete(id(parsed)?, parsed.on("force"))?;
+    Ok(0)
+}
+
+/// The container's id, which stands first.
+pub(super) fn id(parsed: &Parsed) -> Result<&str> {
+    match parsed.word(0)? {
+        "" => Err(invalid("container id cannot be empty")),
+        id => Ok(id),
+    }
+}
+
+fn options(parsed: &Parsed) -> Result<CreateOptions> {
+    let mut options = CreateOptions::new(parsed.path("bundle").unwrap_or_else(|| ".".into()));
+    options.config = parsed.path("config");
+    options.console_socket = parsed.path("console-socket");
+    options.pid_file = parsed.path("pid-file");
+    options.pidfd_socket = parsed.path("pidfd-socket");
+    options.preserve_fds = parsed.number("preserve-fds")?.unwrap_or(0);
+    options.no_pivot = parsed.on("no-pivot");
+    options.no_new_keyring = parsed.on("no-new-keyring");
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (word, number) in
+            [("", 15), ("KILL", 9), ("SIGKILL", 9), ("sigkill", 9), ("9", 9), ("0", 0), ("34", 34)]
+        {
+            assert_eq!(signal(word).unwrap(), number, "{word}");
+        }
+        for bad in ["FOO", "-9", "65", "9x", "SIGSIGKILL", "99999999999"] {
+            assert!(signal(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Containers: the life cycle of the OCI runtime specification as a Rust API.
+//!
+//! ```no_run
+//! use stockade::container::{CreateOptions, Runtime};
+//!
+//! let runtime = Runtime::new("/run/stockade");
+//! let container = runtime.create("web", &CreateOptions::new("/bundles/web"))?;
+//! container.start()?;
+//! println!("{:?}", container.state()?.status);
+//! container.kill(9, false)?;
+//! container.delete(true)?;
+//! # Ok::<(), stockade::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod control;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::container as engine;
+use std::path::{Path, PathBuf};
+
+pub use control::{OomEvent, OomEvents, Stats};
+pub use engine::state::{Container as StoredContainer, State, Status};
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// stockade, in the cgroup file systems.
+    #[default]
+    Cgroupfs,
+    /// systemd.
+    Systemd,
+    /// Nobody: the container stays in the caller's cgroup, and limits are an error.
+    Disabled,
+}
+
+/// The state directory and how containers are made in it.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    root: PathBuf,
+    cgroup_manager: CgroupManager,
+    rootless: Option<bool>,
+}
+
+/// How a container is made.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The bundle: the directory that holds config.json.
+    pub bundle: PathBuf,
+    /// A configuration elsewhere.
+    pub config: Option<PathBuf>,
+    /// A unix socket that gets the master of the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Gets the process id of the container's init.
+    pub pid_file: Option<PathBuf>,
+    /// A unix socket that gets a pidfd of the container's init.
+    pub pidfd_socket: Option<PathBuf>,
+    /// How many descriptors from 3 on the container's process gets as they are.
+    pub preserve_fds: u32,
+    /// Whether the root is changed by chroot, for roots that pivot_root cannot leave (ramfs).
+    pub no_pivot: bool,
+    /// Whether the container shares the caller's session keyring.
+    pub no_new_keyring: bool,
+}
+
+impl CreateOptions {
+    /// Options for a bundle.
+    #[must_use]
+    pub fn new(bundle: impl Into<PathBuf>) -> CreateOptions {
+        CreateOptions { bundle: bundle.into(), ..CreateOptions::default() }
+    }
+}
+
+/// How [`Runtime::run`] goes on once the container is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Return at once.
+    pub detach: bool,
+    /// Leave the stopped container to a later `delete`.
+    pub keep: bool,
+    /// Become the subreaper of the container's processes (`--no-subreaper` says no).
+    pub no_subreaper: bool,
+}
+
+/// A container that exists.
+#[derive(Debug)]
+pub struct Container {
+    inner: StoredContainer,
+}
+
+impl Runtime {
+    /// A runtime whose state is below `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Runtime {
+        Runtime { root: root.into(), cgroup_manager: CgroupManager::default(), rootless: None }
+    }
+
+    /// Where state is kept unless something else is said: `/run/stockade`, or
+    /// `$XDG_RUNTIME_DIR/stockade` for an ordinary user.
+    #[must_use]
+    pub fn default_root() -> PathBuf {
+        engine::store::default_root()
+    }
+
+    /// Chooses who makes cgroups.
+    #[must_use]
+    pub fn cgroup_manager(mut self, manager: CgroupManager) -> Runtime {
+        self.cgroup_manager = manager;
+        self
+    }
+
+    /// Whether failures to make cgroups are let pass as for an ordinary user; `None`: found out.
+    #[must_use]
+    pub fn rootless(mut self, rootless: Option<bool>) -> Runtime {
+        self.rootless = rootless;
+        self
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes a container; its process waits for [`Container::start`].
+    ///
+    /// # Errors
+    /// The configuration makes no sense, or not on this host; nothing is left behind.
+    pub fn create(&self, id: &str, options: &CreateOptions) -> Result<Container> {
+        self.check_manager()?;
+        engine::create(self.store()?, id, &self.request(options)).map(|inner| Container { inner })
+    }
+
+    /// Makes and starts a container; unless detached, waits for its end, forwarding signals and
+    /// the terminal, deletes it and returns its exit status.
+    ///
+    /// # Errors
+    /// As [`Runtime::create`] and [`Container::start`].
+    pub fn run(&self, id: &str, options: &CreateOptions, run: RunOptions) -> Result<i32> {
+        self.check_manager()?;
+        engine::run::run(
+            self.store()?,
+            id,
+            &self.request(options),
+            run.detach,
+            run.keep,
+            run.no_subreaper,
+        )
+    }
+
+    /// An existing container.
+    ///
+    /// # Errors
+    /// There is none of this id ([`Kind::NotFound`]), or its state cannot be trusted.
+    pub fn load(&self, id: &str) -> Result<Container> {
+        engine::state::Container::load(self.store()?, id).map(|inner| Container { inner })
+    }
+
+    /// All containers, in the order of their ids. One whose state cannot be read is left out, with
+    /// its error.
+    ///
+    /// # Errors
+    /// The state directory cannot be trusted.
+    pub fn list(&self) -> Result<Vec<(String, Result<State>)>> {
+        let store = self.store()?;
+        let ids = store.ids()?;
+        Ok(ids
+            .into_iter()
+            .map(|id| {
+                let state =
+                    engine::state::Container::load(store.clone(), &id).and_then(|c| c.state());
+                (id, state)
+            })
+            .collect())
+    }
+
+    /// Removes a container by its id, whatever is left of it: also one that a killed `create` left
+    /// half-made.
+    ///
+    /// # Errors
+    /// There is none, or, without `force`, it is not stopped.
+    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+        engine::delete::delete(&self.store()?, id, force)
+    }
+
+    fn store(&self) -> Result<engine::store::Store> {
+        engine::store::Store::open(&self.root)
+    }
+
+    fn check_manager(&self) -> Result<()> {
+        match self.cgroup_manager {
+            CgroupManager::Cgroupfs | CgroupManager::Disabled => Ok(()),
+            CgroupManager::Systemd => Err(Error::new(
+                Kind::Unsupported,
+                "the systemd cgroup manager is not supported yet",
+            )
+            .hint("leave --systemd-cgroup away: the cgroupfs manager makes the same limits")),
+        }
+    }
+
+    fn request<'a>(&self, o: &'a CreateOptions) -> engine::Request<'a> {
+        engine::Request {
+            bundle: &o.bundle,
+            config: o.config.as_deref(),
+            console_socket: o.console_socket.as_deref(),
+            pid_file: o.pid_file.as_deref(),
+            pidfd_socket: o.pidfd_socket.as_deref(),
+            preserve_fds: o.preserve_fds,
+            no_pivot: o.no_pivot,
+            no_new_keyring: o.no_new_keyring,
+            cgroups: self.cgroup_manager != CgroupManager::Disabled,
+            rootless: self.rootless,
+        }
+    }
+}
+
+impl Container {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    /// The bytes of its config.json, as they were at its making.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        self.inner.config()
+    }
+
+    /// What it is now.
+    ///
+    /// # Errors
+    /// Its state cannot be read.
+    pub fn state(&self) -> Result<State> {
+        self.inner.state()
+    }
+
+    /// Lets its process execute the program.
+    ///
+    /// # Errors
+    /// It is not `created`, a hook failed, or the program cannot be executed.
+    pub fn start(&self) -> Result<()> {
+        engine::start::start(&self.inner)
+    }
+
+    /// Sends a signal to its init, or to all of its processes.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
+        engine::kill::kill(&self.inner, signal, all)
+    }
+
+    /// Removes it; with `force` its processes are killed first.
+    ///
+    /// # Errors
+    /// It is not stopped, or something of it cannot be removed.
+    pub fn delete(self, force: bool) -> Result<()> {
+        engine::delete::delete(self.inner.store(), self.inner.id(), force)
+    }
+
+    /// The processes in it, as the host knows them.
+    ///
+    /// # Errors
+    /// Its cgroup cannot be read.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        self.inner.processes()
+    }
+}

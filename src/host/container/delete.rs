@@ -1,0 +1,75 @@
+//! The end of a container: whatever is left of it is removed, and its state last.
+
+#![forbid(unsafe_code)]
+
+use super::state::{Container, Saved, Status};
+use super::store::{Entry, Store};
+use crate::error::{Error, Kind, Result};
+use crate::plan::values::quote;
+use crate::sys::{io, process};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// How long the end of a killed process is waited for.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
+/// Removes a container; with `force` its processes are killed first, and one that a killed
+/// `create` left half-made is removed too.
+pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
+    let entry = match store.entry(id).and_then(Entry::lock) {
+        Ok(entry) => entry,
+        // As runc: what is not there is deleted.
+        Err(e) if force && e.kind() == Kind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let saved = match Saved::read(&entry) {
+        Ok(saved) => saved,
+        // Nothing is known of it: its maker was killed before there was a process.
+        Err(_) if force => return entry.remove(),
+        Err(e) if e.errno() == Some(libc::ENOENT) => {
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                format!("container {} is half-made", quote(id)),
+            )
+            .hint("stockade delete --force removes what is left of it"));
+        }
+        Err(e) => return Err(e),
+    };
+    if let Some(init) = saved.init()? {
+        if !force && saved.status != Status::Created {
+            let status = Container::new(store.clone(), id).state_of(saved, true).status;
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                format!("cannot delete container {} that is not stopped: {status}", quote(id)),
+            )
+            .hint("end it with stockade kill, or delete it with --force"));
+        }
+        end(&saved, &init)?;
+    }
+    remove(&entry, &saved)
+}
+
+/// Kills everything in it and waits for the end of its init.
+pub(super) fn end(saved: &Saved, init: &OwnedFd) -> Result<()> {
+    let failed = |e| Error::os(format!("kill container {}", quote(&saved.id)), e);
+    match process::pidfd_send_signal(init.as_fd(), libc::SIGKILL) {
+        Err(e) if e.0 != libc::ESRCH => return Err(failed(e)),
+        _ => {}
+    }
+    super::thaw(saved)?;
+    let mut fds = [io::PollFd::new(init.as_raw_fd(), libc::POLLIN)];
+    io::poll(&mut fds, Some(PATIENCE_NS)).map_err(failed)?;
+    let [ended] = fds;
+    if ended.revents() == 0 {
+        return Err(Error::new(
+            Kind::Os,
+            format!("container {} does not end although it was killed", quote(&saved.id)),
+        ));
+    }
+    Ok(())
+}
+
+/// Removes what a stopped container has: its cgroup with all that is still in it, and its state.
+pub(super) fn remove(entry: &Entry, saved: &Saved) -> Result<()> {
+    super::remove_cgroup(saved)?;
+    entry.remove()
+}

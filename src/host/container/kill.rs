@@ -1,0 +1,28 @@
+//! Signals to a container.
+
+#![forbid(unsafe_code)]
+
+use super::state::{Container, Status};
+use crate::error::{Error, Kind, Result};
+use crate::plan::values::quote;
+use crate::sys::process;
+use std::os::fd::AsFd;
+
+/// Sends a signal to its init, or to all of its processes.
+pub(crate) fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
+    let saved = container.saved()?;
+    let id = quote(container.id());
+    let Some(init) = saved.init()? else {
+        // A container that shares the host's pid namespace has no init whose end ends all.
+        if all && super::signal_all(&saved, signal)? {
+            return Ok(());
+        }
+        return Err(Error::new(Kind::InvalidConfig, "container not running")
+            .hint(format!("{id} has ended: stockade delete removes it")));
+    };
+    if all && saved.status != Status::Creating && super::signal_all(&saved, signal)? {
+        return Ok(());
+    }
+    process::pidfd_send_signal(init.as_fd(), signal)
+        .map_err(|e| Error::os(format!("send signal {signal} to container {id}"), e))
+}
