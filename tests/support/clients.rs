@@ -226,7 +226,8 @@ impl Place {
     /// The same, where only cgroups of such a name are counted if no process is in them.
     pub fn leftovers_of(&self, counted: fn(&str) -> bool) -> Vec<String> {
         let mut found = Vec::new();
-        let name = self.path().display().to_string();
+        // With the slash: another's name may begin as this one.
+        let name = format!("{}/", self.path().display());
         for pid in processes(&name) {
             let what = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             // A shim ends a moment after the daemon that it has told of its container's end.
