@@ -15,13 +15,15 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod exec;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
 pub use control::{OomEvent, OomEvents, Stats};
-pub use engine::state::{Container as StoredContainer, State, Status};
+pub use engine::state::{State, Status};
+pub use exec::{ExecOptions, ExecProcess, Overrides};
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,7 @@ pub struct Runtime {
     root: PathBuf,
     cgroup_manager: CgroupManager,
     rootless: Option<bool>,
+    may_restart: bool,
 }
 
 /// How a container is made.
@@ -79,21 +82,27 @@ pub struct RunOptions {
     pub detach: bool,
     /// Leave the stopped container to a later `delete`.
     pub keep: bool,
-    /// Become the subreaper of the container's processes (`--no-subreaper` says no).
-    pub no_subreaper: bool,
+    /// Become the subreaper of the container's processes and reap whatever ends: for a program
+    /// that has no other children.
+    pub subreaper: bool,
 }
 
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
-    inner: StoredContainer,
+    inner: engine::state::Container,
 }
 
 impl Runtime {
     /// A runtime whose state is below `root`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Runtime {
-        Runtime { root: root.into(), cgroup_manager: CgroupManager::default(), rootless: None }
+        Runtime {
+            root: root.into(),
+            cgroup_manager: CgroupManager::default(),
+            rootless: None,
+            may_restart: false,
+        }
     }
 
     /// Where state is kept unless something else is said: `/run/stockade`, or
@@ -114,6 +123,15 @@ impl Runtime {
     #[must_use]
     pub fn rootless(mut self, rootless: Option<bool>) -> Runtime {
         self.rootless = rootless;
+        self
+    }
+
+    /// Whether the calling program may be executed anew, with its arguments, from where nobody can
+    /// write to it: before anything is made, for a container that others could look into while it
+    /// is created (CVE-2019-5736). For a program that has done nothing else yet.
+    #[must_use]
+    pub fn may_restart(mut self, may: bool) -> Runtime {
+        self.may_restart = may;
         self
     }
 
@@ -139,14 +157,8 @@ impl Runtime {
     /// As [`Runtime::create`] and [`Container::start`].
     pub fn run(&self, id: &str, options: &CreateOptions, run: RunOptions) -> Result<i32> {
         self.check_manager()?;
-        engine::run::run(
-            self.store()?,
-            id,
-            &self.request(options),
-            run.detach,
-            run.keep,
-            run.no_subreaper,
-        )
+        let how = engine::run::How { detach: run.detach, keep: run.keep, subreaper: run.subreaper };
+        engine::run::run(self.store()?, id, &self.request(options), how)
     }
 
     /// An existing container.
@@ -211,6 +223,7 @@ impl Runtime {
             no_new_keyring: o.no_new_keyring,
             cgroups: self.cgroup_manager != CgroupManager::Disabled,
             rootless: self.rootless,
+            may_restart: self.may_restart,
         }
     }
 }
@@ -228,6 +241,12 @@ impl Container {
     /// They cannot be read.
     pub fn config(&self) -> Result<Vec<u8>> {
         self.inner.config()
+    }
+
+    /// What of its configuration has no effect; empty for one that was not just made.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
     }
 
     /// What it is now.

@@ -18,6 +18,23 @@
 //!       |  <-------------- EOF ---------------  |
 //! ```
 //!
+//! A process that outlives its maker says when it has come so far that hooks of the host may run,
+//! and later that it waits; who starts it then talks to it by a socket of its own:
+//!
+//! ```text
+//!       |  ------- Trees (+ descriptors) ---->  |  mounts of its cgroups, after Join
+//!       |  <------------- Hooks --------------  |  if there are any
+//!       |  ------------- Hooked ------------->  |
+//!       |  <------------- Ready --------------  |  waits
+//!
+//!   starter                                 child
+//!       |  -------------- Start ------------->  |  hooks, execve
+//!       |  <-- Failed{...}, or EOF at execve -  |
+//! ```
+//!
+//! Where a joined namespace takes effect on children only, the child makes the real one and says
+//! so (`Sibling`, with its pidfd) before anything else.
+//!
 //! Without an init the job itself is PID 1: nobody is left to say `Started`, and the
 //! end of file at `execve` (the socket is close-on-exec) says it.
 
@@ -61,10 +78,24 @@ pub enum Step {
     CloseFds,
     Exec,
     Landlock,
+    JoinNamespace,
+    TimeOffsets,
+    Sysctl,
+    Domainname,
+    CreateHook,
+    StartHook,
+    RootPropagation,
+    Scheduling,
+    IoPriority,
+    Personality,
+    MemoryPolicy,
+    Label,
+    Wait,
+    Console,
 }
 
 impl Step {
-    const ALL: [Step; 33] = {
+    const ALL: [Step; 47] = {
         use Step::*;
         [
             Handshake,
@@ -100,6 +131,20 @@ impl Step {
             CloseFds,
             Exec,
             Landlock,
+            JoinNamespace,
+            TimeOffsets,
+            Sysctl,
+            Domainname,
+            CreateHook,
+            StartHook,
+            RootPropagation,
+            Scheduling,
+            IoPriority,
+            Personality,
+            MemoryPolicy,
+            Label,
+            Wait,
+            Console,
         ]
     };
 
@@ -171,6 +216,18 @@ pub enum Message {
     Started,
     /// Child to supervisor: the job ended.
     Exited(Exit),
+    /// Supervisor to child, with the descriptors: mounts of its cgroups.
+    Trees,
+    /// Child to supervisor: everything is mounted, and the old root still there.
+    Hooks,
+    /// Supervisor to child: its hooks have run.
+    Hooked,
+    /// Child to supervisor: set-up is complete; the command is executed when it is told so.
+    Ready,
+    /// To the child: execute the command.
+    Start,
+    /// Child to supervisor, with a pidfd: this process, and not the child, becomes the job.
+    Sibling(i32),
 }
 
 /// Size of every message, bytes.
@@ -198,6 +255,12 @@ impl Message {
             }
             Message::Failed(f) => (3, f.step as u32, f.index, f.errno),
             Message::Started => (4, 0, 0, 0),
+            Message::Trees => (11, 0, 0, 0),
+            Message::Hooks => (12, 0, 0, 0),
+            Message::Hooked => (13, 0, 0, 0),
+            Message::Ready => (14, 0, 0, 0),
+            Message::Start => (15, 0, 0, 0),
+            Message::Sibling(pid) => (16, 0, 0, pid),
             Message::Exited(e) => {
                 put(&mut out, 16, &e.utime_us.to_ne_bytes());
                 put(&mut out, 24, &e.stime_us.to_ne_bytes());
@@ -239,6 +302,12 @@ impl Message {
                 directories: u64::from_ne_bytes(long(24)?),
             }),
             4 => Message::Started,
+            11 => Message::Trees,
+            12 => Message::Hooks,
+            13 => Message::Hooked,
+            14 => Message::Ready,
+            15 => Message::Start,
+            16 => Message::Sibling(i32::from_ne_bytes(word(12)?)),
             5 => Message::Exited(Exit {
                 status: i32::from_ne_bytes(word(12)?),
                 utime_us: u64::from_ne_bytes(long(16)?),
@@ -272,6 +341,12 @@ mod tests {
             Message::Sources(Sources { count: 32, absent: 1 << 31, directories: 3 }),
             Message::Started,
             Message::Exited(exit),
+            Message::Trees,
+            Message::Hooks,
+            Message::Hooked,
+            Message::Ready,
+            Message::Start,
+            Message::Sibling(4_194_303),
         ];
         for step in Step::ALL {
             all.push(Message::Failed(Fail { step, index: 9, errno: 22 }));

@@ -42,7 +42,10 @@ fn state_and_list_have_runcs_keys_and_values() {
         assert_eq!(state["annotations"]["com.example.key"], "value");
         assert!(state["pid"].as_i64().unwrap() > 1);
         let created = state["created"].as_str().unwrap();
-        assert!(created.starts_with("20") && created.ends_with('Z') && created.contains('T'), "{created}");
+        assert!(
+            created.starts_with("20") && created.ends_with('Z') && created.contains('T'),
+            "{created}"
+        );
         seen.push(keys(&state).into_iter().map(str::to_owned).collect());
 
         let list: Value = serde_json::from_str(&c.ok(&["list", "--format", "json"])).unwrap();
@@ -62,9 +65,20 @@ fn state_and_list_have_runcs_keys_and_values() {
     assert!(seen.windows(2).all(|w| w[0] == w[1]), "{seen:?}");
     // In the order of runc, which some callers read line by line.
     let text = all[0].ok(&["state", "ID"]);
-    let at = |key: &str| text.find(&format!("\n  \"{key}\": ")).unwrap_or_else(|| panic!("{key}: {text}"));
-    let order =
-        ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"];
+    let at = |key: &str| {
+        text.find(&format!("\n  \"{key}\": ")).unwrap_or_else(|| panic!("{key}: {text}"))
+    };
+    let order = [
+        "ociVersion",
+        "id",
+        "pid",
+        "status",
+        "bundle",
+        "rootfs",
+        "created",
+        "annotations",
+        "owner",
+    ];
     assert!(order.windows(2).all(|w| at(w[0]) < at(w[1])), "{text}");
 }
 
@@ -87,8 +101,11 @@ fn a_stopped_container_has_no_pid_and_is_removed() {
 fn signals_by_every_name_and_number() {
     need_root!();
     let c = Bundle::new(|config| {
-        config["process"]["args"] =
-            json!(["sh", "-c", "trap 'echo usr1' USR1; trap 'echo hup' HUP; echo up; while :; do sleep 0.05; done"]);
+        config["process"]["args"] = json!([
+            "sh",
+            "-c",
+            "trap 'echo usr1' USR1; trap 'echo hup' HUP; echo up; while :; do sleep 0.05; done"
+        ]);
     })
     .start();
     let output = || std::fs::read_to_string(c.scratch.join("output")).unwrap();
@@ -162,7 +179,10 @@ fn memory_limit(c: &Bundle) -> Option<u64> {
 }
 
 fn pids_limit(c: &Bundle) -> String {
-    std::fs::read_to_string(format!("/sys/fs/cgroup/pids/{}/pids.max", c.id)).unwrap().trim().to_owned()
+    std::fs::read_to_string(format!("/sys/fs/cgroup/pids/{}/pids.max", c.id))
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -175,13 +195,19 @@ fn update_changes_limits_by_options_and_by_json() {
         let file = c.scratch.file("r.json", r#"{"memory":{"limit":33554432},"pids":{"limit":30}}"#);
         c.ok(&["update", "--resources", file.to_str().unwrap(), "ID"]);
         assert_eq!((memory_limit(&c).unwrap(), pids_limit(&c).as_str()), (32 << 20, "30"));
-        let mut child = c.command(&["update", "--resources=-", "ID"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            c.command(&["update", "--resources=-", "ID"]).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         std::io::Write::write_all(&mut stdin, br#"{"memory":{"limit":67108864}}"#).unwrap();
         drop(stdin);
         assert!(child.wait().unwrap().success());
         assert_eq!(memory_limit(&c).unwrap(), 64 << 20);
-        for bad in [&["--memory", "1x"][..], &["--cpu-quota", "x"], &["-r", "/nonexistent"], &["--cpuset-cpus", "999"]] {
+        for bad in [
+            &["--memory", "1x"][..],
+            &["--cpu-quota", "x"],
+            &["-r", "/nonexistent"],
+            &["--cpuset-cpus", "999"],
+        ] {
             let args: Vec<&str> = ["update"].iter().chain(bad).chain(&["ID"]).copied().collect();
             assert!(!c.call(&args).status.success(), "{bad:?}");
         }
@@ -195,7 +221,13 @@ fn events_stats_have_runcs_shape() {
     let mut seen: Vec<Value> = Vec::new();
     for c in both(|_| {}) {
         let text = c.ok(&["events", "--stats", "ID"]);
-        assert!(text.starts_with(&format!("{{\"type\":\"stats\",\"id\":\"{}\",\"data\":{{\"cpu\":", c.id)), "{text}");
+        assert!(
+            text.starts_with(&format!(
+                "{{\"type\":\"stats\",\"id\":\"{}\",\"data\":{{\"cpu\":",
+                c.id
+            )),
+            "{text}"
+        );
         let v: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(v["data"]["pids"]["current"], 1);
         assert!(v["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{v}");
@@ -204,7 +236,15 @@ fn events_stats_have_runcs_shape() {
         assert!(said.contains("interval"), "{said}");
     }
     if let [ours, theirs] = &seen[..] {
-        for at in ["/data", "/data/cpu", "/data/cpu/usage", "/data/memory", "/data/memory/usage", "/data/pids", "/data/cpuset"] {
+        for at in [
+            "/data",
+            "/data/cpu",
+            "/data/cpu/usage",
+            "/data/memory",
+            "/data/memory/usage",
+            "/data/pids",
+            "/data/cpuset",
+        ] {
             let have = keys(ours.pointer(at).unwrap());
             for key in keys(theirs.pointer(at).unwrap()) {
                 // Depends on what has happened so far.

@@ -14,17 +14,24 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod append;
+mod copy_up;
+pub mod detached;
+pub mod exec;
 mod init;
 pub mod landlock;
+pub mod mounts;
+pub mod namespaces;
 mod network;
 mod privs;
 pub mod rootfs;
 pub mod sources;
+mod terminal;
+pub mod tuning;
 
-use crate::sys::fs::Resolve;
 use crate::sys::process::CStringArray;
 use crate::sys::{self, Errno, io, process, signal};
 use crate::wire::{Fail, Message, Step};
+use core::cell::Cell;
 use landlock::Ruleset;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -44,14 +51,42 @@ pub struct Armed {
     pub setup_ids: Option<(u32, u32)>,
     /// Whether there is a new network namespace.
     pub network: bool,
-    /// Host name, without the NUL.
+    /// A user namespace to join first, and what goes with it: then a sibling is the job.
+    pub outer: Option<namespaces::ArmedOuter>,
+    /// Namespaces that exist and are joined after Go.
+    pub joins: Vec<namespaces::ArmedJoin>,
+    /// Host name, without the NUL; empty: as it is.
     pub hostname: CString,
-    /// The file system part.
-    pub rootfs: rootfs::ArmedRoot,
+    /// NIS domain name.
+    pub domainname: Option<CString>,
+    /// The session keyring.
+    pub keyring: ArmedKeyring,
+    /// What is written to /proc.
+    pub writes: namespaces::ArmedWrites,
+    /// Whether the cgroups are joined already: set by the child in its own copy.
+    pub in_cgroups: Cell<bool>,
+    /// The file system part; `None`: a root that is there is joined.
+    pub rootfs: Option<rootfs::ArmedRoot>,
+    /// Whether it ends with its maker.
+    pub tied: bool,
     /// Descriptors that become 0, 1 and 2, unless they are a terminal.
     pub stdio: [RawFd; 3],
     /// Whether 0, 1 and 2 are a new terminal.
     pub terminal: bool,
+    /// Its columns and rows.
+    pub terminal_size: Option<(u16, u16)>,
+    /// Whether it is /dev/console too.
+    pub console: bool,
+    /// Whether 0, 1 and 2 become the job's user's own.
+    pub own_stdio: bool,
+    /// How many descriptors from 3 on stay open.
+    pub preserved: u32,
+    /// Scheduling and the like.
+    pub tuning: tuning::ArmedTuning,
+    /// For a process that outlives its maker.
+    pub detached: Option<detached::ArmedDetached>,
+    /// Whether it outlives its maker without waiting for a start.
+    pub released: bool,
     /// Working directory.
     pub cwd: CString,
     /// Resource, soft, hard.
@@ -68,6 +103,8 @@ pub struct Armed {
     pub one_exec: bool,
     /// Where the program may be, in the order of PATH.
     pub candidates: Vec<CString>,
+    /// The same as the stub wants them: behind the number of the descriptor that it reports to.
+    pub stub_paths: Vec<CString>,
     /// The program that the child goes through, where stockade's own binary is in reach.
     pub stub: Option<OwnedFd>,
     /// Its arguments.
@@ -76,10 +113,53 @@ pub struct Armed {
     pub envp: CStringArray,
 }
 
-pub use privs::{ArmedPrivs, TellingFilter};
+pub use privs::{ArmedCaps, ArmedPrivs, TellingFilter};
+
+/// The session keyring.
+#[derive(Debug)]
+pub enum ArmedKeyring {
+    /// A new one without a name.
+    Anonymous,
+    /// A new one of this name.
+    Named(CString),
+    /// The caller's.
+    Inherited,
+}
+
+/// Where the descriptors are that are left when the others are closed: behind 0, 1, 2 and those
+/// that the caller hands on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    pub(crate) error: RawFd,
+    pub(crate) stub: RawFd,
+    pub(crate) listener: RawFd,
+    pub(crate) state: RawFd,
+}
+
+impl Armed {
+    pub(crate) fn places(&self) -> Places {
+        let first = ERROR_FD.saturating_add_unsigned(self.preserved);
+        Places { error: first, stub: first + 1, listener: first + 2, state: first + 3 }
+    }
+
+    /// Puts the descriptor that errors are reported to in its place. With the stub it must live
+    /// through the stub's own execve; the stub closes it for the job.
+    fn move_error_fd(&self, from: RawFd) -> Done {
+        let to = self.places().error;
+        if self.stub.is_some() { io::dup_inheritable(from, to) } else { io::dup_cloexec(from, to) }
+            .at(Step::CloseFds)
+    }
+}
 
 /// Why a step did not work: which of several, and the errno.
 pub(crate) struct Failure(pub Step, pub u32, pub Errno);
+
+impl Failure {
+    /// As one of the mounts: which of them, unless it is something else that failed.
+    fn of_mount(self, index: u32) -> Failure {
+        if self.0 == Step::Mount { Failure(Step::Mount, index, self.2) } else { self }
+    }
+}
 
 pub(crate) type Done<T = ()> = Result<T, Failure>;
 
@@ -104,6 +184,14 @@ impl<T> At<T> for sys::Result<T> {
 pub fn enter(armed: &Armed) -> ! {
     #[cfg(debug_assertions)]
     sys::guard::arm();
+    match &armed.outer {
+        None => enter_here(armed),
+        Some(outer) => namespaces::leave_to_sibling(armed, outer),
+    }
+}
+
+/// The same in the process that becomes the job.
+fn enter_here(armed: &Armed) -> ! {
     let (terminal, ruleset) = match set_up(armed) {
         Ok(ready) => ready,
         Err(failure) => fail(armed.socket.as_fd(), &failure),
@@ -129,6 +217,8 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     close_all_but(&armed.kept)?;
     wait_for_go(socket)?;
     allow_processors(armed);
+    // Before the change of ids: it needs rights over them.
+    namespaces::join(&armed.joins)?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;
@@ -144,16 +234,24 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     // A session of its own: no controlling terminal of the caller's to push input into
     // (CVE-2017-5226). The job makes another one below the init.
     process::setsid().at(Step::Session)?;
-    // A kernel without keyrings has none to leak.
-    match process::new_session_keyring() {
-        Err(e) if e.0 == libc::ENOSYS => {}
-        other => other.at(Step::Keyring)?,
-    }
+    new_keyring(&armed.keyring)?;
+    let proc = armed.writes.open()?;
+    armed.writes.time(proc.as_ref())?;
     // Begun here and joined below: making one takes the kernel as long as all the mounts.
-    let network = if armed.network { Some(network::begin()?) } else { None };
+    let mut network = if armed.network { Some(network::begin()?) } else { None };
     // The mounts are allowed as they are made; the job puts it on.
     let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
-    rootfs::set_up(&armed.rootfs, socket, ruleset.as_ref())?;
+    let built = match &armed.rootfs {
+        Some(root) => {
+            let built = rootfs::build(armed, root, socket, &mut network, ruleset.as_ref())?;
+            Some((root, built))
+        }
+        None => None,
+    };
+    let pause = armed.detached.as_ref().filter(|d| d.has_pause());
+    if let (Some((root, built)), None) = (&built, pause) {
+        rootfs::change_root(root, built)?;
+    }
     if let Some(network) = network {
         network.join()?;
     }
@@ -162,9 +260,39 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     join_cgroups(armed)?;
     // Once more: the supervisor may have moved us meanwhile, and does nothing of it after Proceed.
     allow_processors(armed);
-    sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
-    let terminal = if armed.terminal { Some(open_terminal(armed)?) } else { None };
+    armed.writes.sysctls(proc.as_ref())?;
+    if let Some(detached) = pause {
+        // In the namespaces that they are about, and with the host's files in sight.
+        detached.before_root_changes(armed)?;
+        if let Some((root, built)) = &built {
+            rootfs::change_root(root, built)?;
+        }
+    }
+    if !armed.hostname.is_empty() {
+        sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
+    }
+    if let Some(name) = &armed.domainname {
+        sys::fs::set_domainname(name).at(Step::Domainname)?;
+    }
+    let terminal = if armed.terminal { Some(terminal::open(armed)?) } else { None };
+    if let Some((root, built)) = &built {
+        rootfs::finish(root, built)?;
+    }
+    armed.writes.labels(proc.as_ref())?;
     Ok((terminal, ruleset))
+}
+
+fn new_keyring(keyring: &ArmedKeyring) -> Done {
+    let made = match keyring {
+        ArmedKeyring::Anonymous => process::new_session_keyring(),
+        ArmedKeyring::Named(name) => process::new_named_keyring(name),
+        ArmedKeyring::Inherited => return Ok(()),
+    };
+    match made {
+        // A kernel without keyrings has none to leak.
+        Err(e) if e.0 == libc::ENOSYS => Ok(()),
+        other => other.at(Step::Keyring),
+    }
 }
 
 /// Undoes that the supervisor has sent us to another processor than its own.
@@ -189,27 +317,11 @@ fn close_all_but(kept: &[RawFd]) -> Done {
     io::close_range(from, u32::MAX).at(Step::CloseFds)
 }
 
-/// A terminal of the jail's own devpts, so that its name is right inside. The peer comes from
-/// the master's descriptor and not from a path that could be something else (CVE-2025-52565).
-fn open_terminal(armed: &Armed) -> Done<OwnedFd> {
-    let flags = libc::O_RDWR;
-    let root = sys::fs::cwd();
-    let master = sys::fs::open_beneath(root, c"dev/pts/ptmx", flags, 0, Resolve::NoSymlinks)
-        .at(Step::Terminal)?;
-    io::unlock_pty(master.as_fd()).at(Step::Terminal)?;
-    let peer = io::pty_peer(master.as_fd()).at(Step::Terminal)?;
-    // The job's own, so that it may open it by name.
-    sys::fs::chown(peer.as_fd(), armed.privs.uid, UNCHANGED).at(Step::Terminal)?;
-    let socket = armed.socket.as_fd();
-    io::send(socket, &Message::Console.to_bytes(), Some(master.as_fd())).at(Step::Terminal)?;
-    Ok(peer)
-}
-
-/// The id that fchown(2) takes for "leave it".
-const UNCHANGED: u32 = u32::MAX;
-
 /// Joins what the supervisor sends, and waits for its word that every limit is in place.
 fn join_cgroups(armed: &Armed) -> Done {
+    if armed.in_cgroups.replace(true) {
+        return Ok(());
+    }
     let mut buf = [0u8; crate::wire::SIZE];
     let mut index = 0;
     loop {
@@ -251,13 +363,11 @@ fn become_job(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> ! 
         Err(failure) => failure,
         Ok(()) => exec(armed),
     };
-    fail(io::well_known(ERROR_FD), &failure)
+    fail(io::well_known(armed.places().error), &failure)
 }
 
 /// Where the socket is once the other descriptors are closed.
 const ERROR_FD: RawFd = 3;
-/// Where the stub is then.
-const STUB_FD: RawFd = 4;
 
 fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> Done {
     if armed.init {
@@ -266,6 +376,9 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     }
     for (fd, target) in stdio.into_iter().zip(0..) {
         io::dup_inheritable(fd, target).at(Step::Stdio)?;
+    }
+    if armed.own_stdio {
+        terminal::own_stdio(armed.privs.uid)?;
     }
     if armed.terminal {
         io::set_controlling_terminal(0).at(Step::Terminal)?;
@@ -288,15 +401,30 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     }
     // Nothing but 0, 1, 2 and the socket is needed any more: whatever the caller had open is
     // closed here, close-on-exec or not.
-    let Some(stub) = &armed.stub else {
-        io::dup_cloexec(armed.socket.as_raw_fd(), ERROR_FD).at(Step::CloseFds)?;
-        return io::close_range(ERROR_FD.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds);
-    };
-    // Both come from numbers far above, so neither move is in the other's way. The socket must
-    // live through the stub's own execve; the stub closes it for the job.
-    io::dup_inheritable(armed.socket.as_raw_fd(), ERROR_FD).at(Step::CloseFds)?;
-    io::dup_cloexec(stub.as_raw_fd(), STUB_FD).at(Step::CloseFds)?;
-    io::close_range(STUB_FD.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)
+    // They come from numbers far above, so no move is in another's way.
+    let places = armed.places();
+    armed.move_error_fd(armed.socket.as_raw_fd())?;
+    let mut last = places.error;
+    if let Some(stub) = &armed.stub {
+        io::dup_cloexec(stub.as_raw_fd(), places.stub).at(Step::CloseFds)?;
+        last = places.stub;
+    }
+    for fd in 0..armed.preserved {
+        io::set_cloexec(ERROR_FD.saturating_add_unsigned(fd), false).at(Step::CloseFds)?;
+    }
+    if let Some(detached) = &armed.detached {
+        io::dup_cloexec(detached.listener.as_raw_fd(), places.listener).at(Step::CloseFds)?;
+        last = places.listener;
+        if let Some(state) = &detached.state {
+            io::dup_cloexec(state.as_raw_fd(), places.state).at(Step::CloseFds)?;
+            last = places.state;
+        }
+    }
+    if armed.stub.is_none() && last > places.error {
+        io::close_range(places.stub.unsigned_abs(), places.stub.unsigned_abs())
+            .at(Step::CloseFds)?;
+    }
+    io::close_range(last.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)
 }
 
 fn after_closing(armed: &Armed) -> Done {
@@ -304,13 +432,14 @@ fn after_closing(armed: &Armed) -> Done {
     for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
         process::set_rlimit(*resource, *soft, *hard).at_index(Step::Rlimit, index)?;
     }
+    tuning::apply(&armed.tuning)?;
     privs::drop_all(&armed.privs)?;
-    if !armed.init {
+    if !armed.init && armed.tied {
         // Again: the change of ids has cleared it, and nobody else would end the job when the
         // supervisor dies.
         process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
         // If it died in between, its end of the socket says so.
-        let mut supervisor = [io::PollFd::new(ERROR_FD, libc::POLLIN)];
+        let mut supervisor = [io::PollFd::new(armed.places().error, libc::POLLIN)];
         io::poll(&mut supervisor, Some(0)).at(Step::ParentDeath)?;
         let [supervisor] = supervisor;
         if supervisor.revents() != 0 {
@@ -320,8 +449,30 @@ fn after_closing(armed: &Armed) -> Done {
     sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
     signal::reset_dispositions();
     signal::set_mask(0).map(drop).at(Step::Session)?;
+    if let Some(detached) = &armed.detached {
+        // Its maker is still there to hear that there is no such program.
+        find_program(armed)?;
+        detached::wait_for_start(armed, detached)?;
+    }
+    if armed.released {
+        // From here on it lives without its maker.
+        process::set_parent_death_signal(0).at(Step::ParentDeath)?;
+    }
     // Last of all: what the filter forbids is needed until here.
-    privs::load_filter_last(&armed.privs, io::well_known(ERROR_FD))
+    privs::load_filter_last(&armed.privs, io::well_known(armed.places().error))
+}
+
+/// Whether there is a program that may be executed.
+fn find_program(armed: &Armed) -> Done {
+    let mut answer = Failure(Step::Exec, 0, Errno(libc::ENOENT));
+    for (index, path) in (0..).zip(&armed.candidates) {
+        match sys::fs::may_execute(path) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.0 == libc::EACCES => answer = Failure(Step::Exec, index, e),
+            Err(_) => {}
+        }
+    }
+    Err(answer)
 }
 
 /// Tries each place in turn, as execvp(3) does, and says why none worked.
@@ -337,9 +488,7 @@ fn exec(armed: &Armed) -> Failure {
             },
             // The stub cannot come back to try the next: it is told one that can be executed.
             Some(_) => match sys::fs::may_execute(path) {
-                Ok(()) => {
-                    process::execve_stub(io::well_known(STUB_FD), path, &armed.argv, &armed.envp)
-                }
+                Ok(()) => execute_through_stub(armed, index),
                 Err(e) => e,
             },
         };
@@ -351,6 +500,13 @@ fn exec(armed: &Armed) -> Failure {
         }
     }
     Failure(Step::Exec, at, answer)
+}
+
+fn execute_through_stub(armed: &Armed, index: u32) -> Errno {
+    let path = usize::try_from(index).ok().and_then(|n| armed.stub_paths.get(n));
+    let Some(path) = path else { return Errno(libc::ENOENT) };
+    let stub = io::well_known(armed.places().stub);
+    process::execve_stub(stub, path, &armed.argv, &armed.envp)
 }
 
 /// Reports and ends. If the report cannot be sent the supervisor sees an end without one.

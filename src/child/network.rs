@@ -71,7 +71,7 @@ impl Network {
             let errno = if errno == 0 { libc::EPIPE } else { errno };
             return Err(Failure(Step::Network, 0, Errno(errno)));
         };
-        process::join_network(namespace.as_fd()).at(Step::Network)?;
+        process::join(namespace.as_fd(), libc::CLONE_NEWNET).at(Step::Network)?;
         process::wait4(self.helper, 0).map(drop).at(Step::Network)
     }
 }

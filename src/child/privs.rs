@@ -19,8 +19,8 @@ pub struct ArmedPrivs {
     pub gid: u32,
     /// All supplementary groups; `None`: they cannot be set.
     pub groups: Option<Vec<u32>>,
-    /// Capabilities kept.
-    pub caps: u64,
+    /// Capabilities: bounding, effective, permitted, inheritable, ambient.
+    pub caps: ArmedCaps,
     /// Newest capability of the kernel.
     pub last_cap: u32,
     /// Whether execve can never add rights.
@@ -35,6 +35,17 @@ pub struct ArmedPrivs {
     pub telling: Option<TellingFilter>,
     /// Whether it must be that form.
     pub must_tell: bool,
+}
+
+/// The five sets.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct ArmedCaps {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
 }
 
 /// A filter with a listener, and what is loaded behind it; empty: nothing.
@@ -54,20 +65,18 @@ pub fn drop_all(p: &ArmedPrivs) -> Done {
     // First, since dropping from the bounding set needs CAP_SETPCAP. To the last one that this
     // kernel has: a list of our own would leave a newer one in.
     for cap in 0..=p.last_cap {
-        if p.caps & (1 << cap) == 0 {
+        if p.caps.bounding & (1 << cap) == 0 {
             cred::drop_bounding(cap).at_index(Step::Bounding, cap)?;
         }
     }
-    if p.caps != 0 {
+    if p.caps.permitted != 0 {
         // Leaving uid 0 would empty the permitted set.
         cred::keep_caps().at(Step::Capabilities)?;
     }
     set_ids(p)?;
-    // A user other than root keeps capabilities through execve only as ambient ones, which must
-    // be inheritable; root needs neither, and CVE-2022-29162 says why it must not have them.
-    let passed_on = if p.uid == 0 { 0 } else { p.caps };
-    cred::set_caps(p.caps, p.caps, passed_on).at(Step::Capabilities)?;
-    cred::set_ambient(passed_on).at(Step::Capabilities)?;
+    let c = &p.caps;
+    cred::set_caps(c.effective, c.permitted, c.inheritable).at(Step::Capabilities)?;
+    cred::set_ambient(c.ambient).at(Step::Capabilities)?;
     if p.no_new_privs {
         process::set_no_new_privs().at(Step::NoNewPrivs)?;
     }

@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+use super::Armed;
 use super::landlock::Ruleset;
+use super::mounts::ArmedMount;
+use super::network::Network;
 use super::sources::{Inbox, Opened, open_tree};
 use super::{At, Done, Failure};
 use crate::sys::fs::{self, Resolve};
@@ -23,12 +26,20 @@ pub type Options = Vec<(CString, Option<CString>)>;
 /// The file system part of the plan, armed.
 #[derive(Debug)]
 pub struct ArmedRoot {
-    /// Options of the pool's tmpfs.
-    pub pool: Options,
+    /// Options of the pool's tmpfs; `None`: there is none.
+    pub pool: Option<Options>,
     /// The root; `None`: a directory of the pool.
     pub root: Option<Tree>,
+    /// Where it is attached, if not on the old root.
+    pub place: Option<CString>,
+    /// Whether it and what is mounted in it gets the attributes of a jail's mounts.
+    pub guarded: bool,
     /// Whether it is made read-only in the end.
     pub read_only: bool,
+    /// Whether it becomes the root by chroot.
+    pub chroot: bool,
+    /// Its propagation in the end, and whether that is meant for the mounts in it too.
+    pub propagation: Option<(u64, bool)>,
     /// What is put into it.
     pub steps: Vec<ArmedStep>,
     /// Where the sources come in.
@@ -57,6 +68,8 @@ pub enum Tree {
         dev: u64,
         /// Its inode.
         ino: u64,
+        /// Whether what is mounted below comes along.
+        recursive: bool,
     },
 }
 
@@ -81,18 +94,24 @@ pub enum ArmedStep {
     PoolDir { name: CString, target: Place, mode: u32, owner: Option<(u32, u32)>, attrs: u64 },
     Directory { target: Place, mode: u32 },
     File { target: Place, mode: u32, contents: Vec<u8> },
-    Symlink { target: Place, to: CString },
+    Symlink { target: Place, to: CString, keep: bool, replace: bool },
+    Mount(ArmedMount),
+    Device { target: Place, mode: u32, device: u64, owner: (u32, u32) },
+    WorkingDirectory { target: Place },
     Mask { target: Place },
     Remount { target: Place },
     ReadOnly { target: Place },
 }
 
 /// What the steps work with.
-struct Work<'a> {
-    inbox: &'a Inbox,
-    socket: BorrowedFd<'a>,
+pub(super) struct Work<'a> {
+    pub(super) armed: &'a Armed,
+    /// A network namespace in the making.
+    pub(super) network: &'a mut Option<Network>,
+    pub(super) inbox: &'a Inbox,
+    pub(super) socket: BorrowedFd<'a>,
     root: BorrowedFd<'a>,
-    pool: BorrowedFd<'a>,
+    pool: Option<BorrowedFd<'a>>,
     /// A mount that hides a file, and one that hides a directory: the first of each is made, the
     /// others are copies of it.
     null: Option<OwnedFd>,
@@ -104,32 +123,61 @@ struct Work<'a> {
     held: Option<(&'a CStr, OwnedFd)>,
 }
 
-/// Builds the root and makes it the root.
-pub(super) fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>, ruleset: Option<&Ruleset>) -> Done {
+/// The new root, attached, and the old one.
+pub(super) struct Built {
+    root: Opened,
+    host: OwnedFd,
+}
+
+/// Builds the root.
+pub(super) fn build<'a>(
+    all: &'a Armed,
+    armed: &'a ArmedRoot,
+    socket: BorrowedFd<'a>,
+    network: &'a mut Option<Network>,
+    ruleset: Option<&Ruleset>,
+) -> Done<Built> {
     // Modes of what is made here are meant as they are; the job gets its own umask.
     sys::process::umask(0);
     // Nothing that is mounted from here on shows outside, and nothing outside here.
     mount::make_all_private().at(Step::Propagation)?;
     let host = fs::open_at(fs::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
-    // Anywhere but on the old root's own "/": umount2 goes down to the topmost mount of what it
-    // is given, and would then detach the pool and leave the host's root where it is.
-    let anchor =
-        fs::open_at(fs::cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
-    let pool = open_pool(&armed.pool, anchor.as_fd()).at(Step::Pool)?;
-    io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
-    let root = open_root(armed, socket, host.as_fd(), pool.as_fd())?;
+    let pool = match &armed.pool {
+        None => None,
+        Some(options) => {
+            // Anywhere but on the old root's own "/": umount2 goes down to the topmost mount of
+            // what it is given, and would then detach the pool and leave the host's root where
+            // it is.
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            let anchor = fs::open_at(fs::cwd(), c"/proc", flags, 0).at(Step::Pool)?;
+            let pool = open_pool(options, anchor.as_fd()).at(Step::Pool)?;
+            io::send(socket, &Message::Pool.to_bytes(), Some(pool.as_fd())).at(Step::Handshake)?;
+            Some(pool)
+        }
+    };
+    let pool = pool.as_ref().map(AsFd::as_fd);
+    let root = open_root(armed, socket, host.as_fd(), pool)?;
     let mut work = Work {
+        armed: all,
+        network,
         inbox: &armed.inbox,
         socket,
         root: root.as_fd(),
-        pool: pool.as_fd(),
+        pool,
         null: None,
         empty: None,
         foreign_modes: armed.foreign_modes,
         held: None,
     };
     for (index, (step, rights)) in (0..).zip(armed.steps.iter().zip(&armed.step_rights)) {
-        let made = work.run(step).at_index(Step::Mount, index)?;
+        let made = match step {
+            // The only step that is several: its parts say what they were.
+            ArmedStep::Mount(mount) => {
+                work.any_mount(mount).map_err(|f| f.of_mount(index))?;
+                None
+            }
+            step => work.run(step).at_index(Step::Mount, index)?,
+        };
         // By the mount's own descriptor: no path is looked up for it.
         if let (Some(ruleset), Some((mount, directory))) = (ruleset, made) {
             ruleset.allow(mount.as_fd(), directory, *rights, index + 1)?;
@@ -138,15 +186,32 @@ pub(super) fn set_up(armed: &ArmedRoot, socket: BorrowedFd<'_>, ruleset: Option<
     if let Some(ruleset) = ruleset {
         ruleset.allow(root.as_fd(), true, armed.rights, 0)?;
     }
+    Ok(Built { root, host })
+}
+
+/// Makes it the root.
+pub(super) fn change_root(armed: &ArmedRoot, built: &Built) -> Done {
+    let (root, host) = (built.root.as_fd(), built.host.as_fd());
+    fs::change_dir_fd(root).at(Step::Pivot)?;
+    if armed.chroot {
+        return fs::chroot_here().at(Step::Pivot);
+    }
     // pivot_root(".", "."): the old root ends on top of the new one, where it is detached with
     // everything on it, the pool's first mount included. No directory for it is needed.
-    fs::change_dir_fd(root.as_fd()).at(Step::Pivot)?;
     fs::pivot_root_here().at(Step::Pivot)?;
-    fs::change_dir_fd(host.as_fd()).at(Step::DetachOldRoot)?;
+    fs::change_dir_fd(host).at(Step::DetachOldRoot)?;
     detach_all_here().at(Step::DetachOldRoot)?;
-    fs::change_dir_fd(root.as_fd()).at(Step::DetachOldRoot)?;
+    fs::change_dir_fd(root).at(Step::DetachOldRoot)
+}
+
+/// What has to come last: nothing can be made in a read-only root.
+pub(super) fn finish(armed: &ArmedRoot, built: &Built) -> Done {
+    let root = built.root.as_fd();
     if armed.read_only {
-        mount::set_attr(root.as_fd(), attr::RDONLY, 0, false, None).at(Step::RootReadOnly)?;
+        mount::set_attr(root, attr::RDONLY, 0, false, None).at(Step::RootReadOnly)?;
+    }
+    if let Some((flag, recursive)) = armed.propagation {
+        mount::change(root, 0, 0, flag, recursive, None).at(Step::RootPropagation)?;
     }
     Ok(())
 }
@@ -182,19 +247,20 @@ fn open_root(
     armed: &ArmedRoot,
     socket: BorrowedFd<'_>,
     host: BorrowedFd<'_>,
-    pool: BorrowedFd<'_>,
+    pool: Option<BorrowedFd<'_>>,
 ) -> Done<Opened> {
     let safe = attr::NOSUID | attr::NODEV;
     let root = match &armed.root {
         None => {
             let name = c"root";
+            let pool = pool.ok_or(Failure(Step::Root, 0, Errno(libc::EBADF)))?;
             fs::mkdir_at(pool, name, 0o755).at(Step::Root)?;
             Opened::Own(mount::clone_tree(pool, name, false).at(Step::Root)?)
         }
         Some(tree) => {
             let found = open_tree(tree, true, &armed.inbox, socket).at(Step::Root)?;
             let (owned, _) = found.ok_or(Failure(Step::Root, 0, Errno(libc::ENOENT)))?;
-            if armed.read_only {
+            if armed.read_only && armed.guarded {
                 // Its submounts stay read-only; the top is opened again, so that mount points
                 // can be made, and closed for good once everything is mounted. Where the host
                 // itself mounted it read-only that is refused, and mount points must exist.
@@ -204,13 +270,25 @@ fn open_root(
             owned
         }
     };
+    let safe = if armed.guarded { safe } else { 0 };
     mount::set_attr(root.as_fd(), safe, 0, true, None).at(Step::Root)?;
-    mount::attach(root.as_fd(), host).at(Step::Root)?;
+    let place = armed.place.as_ref().and_then(|path| own_place(path, &root));
+    let place = place.as_ref().map_or(host, AsFd::as_fd);
+    mount::attach(root.as_fd(), place).at(Step::Root)?;
     Ok(root)
 }
 
+/// The directory that the root is a copy of, where hooks look for it. `None`: it cannot be reached
+/// from here (a user namespace may not search all directories above), or is no longer the same;
+/// the place of the old root does as well.
+fn own_place(path: &CStr, root: &Opened) -> Option<OwnedFd> {
+    let place = fs::open_at(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).ok()?;
+    let (a, b) = (fs::stat(place.as_fd()).ok()?, fs::stat(root.as_fd()).ok()?);
+    (a.dev == b.dev && a.ino == b.ino).then_some(place)
+}
+
 /// Where something is to be attached: an opened directory or file, and its path in the root.
-struct Target<'a>(&'a CStr, OwnedFd);
+pub(super) struct Target<'a>(&'a CStr, pub(super) OwnedFd);
 
 impl<'a> Work<'a> {
     /// Takes a step. The mount, if it made one that the job may be allowed to write to, and
@@ -255,9 +333,24 @@ impl<'a> Work<'a> {
             ArmedStep::File { target, mode, contents } => {
                 self.write_file(target, *mode, contents)?;
             }
-            ArmedStep::Symlink { target, to } => {
+            ArmedStep::Symlink { target, to, keep, replace } => {
                 let (parent, name) = self.parent(target)?;
-                fs::symlink_at(to, parent, name)?;
+                match fs::symlink_at(to, parent, name) {
+                    Err(e) if e.0 == libc::EEXIST && *replace => {
+                        fs::unlink_at(parent, name)?;
+                        fs::symlink_at(to, parent, name)?;
+                    }
+                    Err(e) if e.0 == libc::EEXIST && *keep => {}
+                    other => other?,
+                }
+            }
+            ArmedStep::Mount(_) => return Err(Errno(libc::EINVAL)),
+            ArmedStep::Device { target, mode, device, owner } => {
+                self.device(target, *mode, *device, *owner)?;
+            }
+            ArmedStep::WorkingDirectory { target } => {
+                // Where it cannot be made, changing to it says why.
+                let _ = self.directory(target, Resolve::InRoot, 0o755);
             }
             ArmedStep::Mask { target } => self.mask(target)?,
             ArmedStep::Remount { target } => {
@@ -275,12 +368,22 @@ impl<'a> Work<'a> {
     }
 
     /// Attaches, and lets go of a held directory that may be beneath it.
-    fn attach(&mut self, tree: &impl AsFd, target: &Target<'_>) -> sys::Result<()> {
+    pub(super) fn attach(&mut self, tree: &impl AsFd, target: &Target<'_>) -> sys::Result<()> {
         mount::attach(tree.as_fd(), target.1.as_fd())?;
+        self.forget_below(target);
+        Ok(())
+    }
+
+    /// Lets go of a held directory that a mount may have covered.
+    pub(super) fn forget_below(&mut self, target: &Target<'_>) {
         if self.held.as_ref().is_some_and(|(held, _)| is_within(held, target.0)) {
             self.held = None;
         }
-        Ok(())
+    }
+
+    /// What is at a target's place now.
+    pub(super) fn reopen(&self, target: &Target<'_>) -> sys::Result<OwnedFd> {
+        self.open(target.0, libc::O_PATH, Resolve::InRoot)
     }
 
     fn open(&self, path: &CStr, flags: i32, resolve: Resolve) -> sys::Result<OwnedFd> {
@@ -328,7 +431,7 @@ impl<'a> Work<'a> {
     }
 
     /// Opens a directory; makes it, and those above it, where missing.
-    fn directory(
+    pub(super) fn directory(
         &mut self,
         place: &'a Place,
         resolve: Resolve,
@@ -356,7 +459,7 @@ impl<'a> Work<'a> {
     }
 
     /// The directory that a place is in, made where missing, and the last name.
-    fn parent(&mut self, place: &'a Place) -> sys::Result<(BorrowedFd<'_>, &'a CStr)> {
+    pub(super) fn parent(&mut self, place: &'a Place) -> sys::Result<(BorrowedFd<'_>, &'a CStr)> {
         let Some((nearest, name)) = place.ancestors.last() else {
             return Ok((self.root, &place.first));
         };
@@ -393,7 +496,7 @@ impl<'a> Work<'a> {
     }
 
     /// Opens a place that is no directory; makes an empty file where missing.
-    fn file(&mut self, place: &'a Place) -> sys::Result<Target<'a>> {
+    pub(super) fn file(&mut self, place: &'a Place) -> sys::Result<Target<'a>> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let (parent, name) = self.parent(place)?;
         match fs::open_at(parent, name, flags, 0o644) {
@@ -414,13 +517,14 @@ impl<'a> Work<'a> {
     }
 
     fn pool_dir(&self, name: &CStr, mode: u32, owner: Option<(u32, u32)>) -> sys::Result<OwnedFd> {
-        fs::mkdir_at(self.pool, name, mode)?;
+        let pool = self.pool.ok_or(Errno(libc::EBADF))?;
+        fs::mkdir_at(pool, name, mode)?;
         if let Some((uid, gid)) = owner {
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let dir = fs::open_at(self.pool, name, flags, 0)?;
+            let dir = fs::open_at(pool, name, flags, 0)?;
             fs::chown(dir.as_fd(), uid, gid)?;
         }
-        mount::clone_tree(self.pool, name, false)
+        mount::clone_tree(pool, name, false)
     }
 
     fn mask(&mut self, place: &'a Place) -> sys::Result<()> {
@@ -441,11 +545,18 @@ impl<'a> Work<'a> {
             let copy = mount::clone_tree(made.as_fd(), c"", false)?;
             return self.attach(&copy, &there);
         }
-        let cover = if is_dir {
-            fs::mkdir_at(self.pool, c"empty", 0o555)?;
-            mount::clone_tree(self.pool, c"empty", false)?
-        } else {
-            self.null_device()?
+        let cover = match self.pool {
+            _ if !is_dir => self.null_device()?,
+            Some(pool) => {
+                fs::mkdir_at(pool, c"empty", 0o555)?;
+                mount::clone_tree(pool, c"empty", false)?
+            }
+            None => {
+                let context = FsContext::open(c"tmpfs")?;
+                context.set(c"mode", Some(c"0555"))?;
+                context.set(c"nr_inodes", Some(c"1"))?;
+                context.mount(0)?
+            }
         };
         let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;
         mount::set_attr(cover.as_fd(), attrs, 0, false, None)?;
@@ -454,14 +565,21 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The jail's /dev/null as a detached mount, once it is certain that it is one: anything else
-    /// there would show its content where nothing should be (CVE-2025-31133).
+    /// The null device as a detached mount, once it is certain that it is one: anything else
+    /// would show its content where nothing should be (CVE-2025-31133). The one in the root, or
+    /// that of the host.
     fn null_device(&self) -> sys::Result<OwnedFd> {
-        let null = self.open(c"dev/null", libc::O_PATH, Resolve::NoSymlinks)?;
-        let seen = fs::stat(null.as_fd())?;
-        if !seen.is(libc::S_IFCHR) || seen.rdev != NULL_DEVICE {
-            return Err(Errno(libc::ENOTUNIQ));
-        }
+        let is_null = |fd: OwnedFd| {
+            let seen = fs::stat(fd.as_fd())?;
+            let is = seen.is(libc::S_IFCHR) && seen.rdev == NULL_DEVICE;
+            if is { Ok(fd) } else { Err(Errno(libc::ENOTUNIQ)) }
+        };
+        let null = match self.open(c"dev/null", libc::O_PATH, Resolve::NoSymlinks).and_then(is_null)
+        {
+            Ok(null) => null,
+            Err(e) if self.pool.is_some() => return Err(e),
+            Err(_) => fs::open_at(fs::cwd(), c"/dev/null", libc::O_PATH, 0).and_then(is_null)?,
+        };
         mount::clone_tree(null.as_fd(), c"", false)
     }
 }
@@ -473,11 +591,11 @@ fn is_within(path: &CStr, place: &CStr) -> bool {
 }
 
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+pub(super) const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// What an id that is not mapped here looks like (the sysctl kernel.overflowuid, which nobody
 /// changes: where it is changed more is mounted, not less).
 const OVERFLOW_ID: u32 = 65_534;
 
 /// 1:3, as the kernel encodes it in st_rdev.
-const NULL_DEVICE: u64 = (1 << 8) | 3;
+pub(super) const NULL_DEVICE: u64 = (1 << 8) | 3;

@@ -56,6 +56,14 @@ impl Inbox {
         }
     }
 
+    /// Waits until all have come.
+    pub fn fill(&self, socket: BorrowedFd<'_>) -> sys::Result<()> {
+        while self.known.get() < self.sources.len() {
+            self.receive(socket)?;
+        }
+        Ok(())
+    }
+
     fn receive(&self, socket: BorrowedFd<'_>) -> sys::Result<()> {
         let mut buf = [0u8; SIZE];
         let mut fds = [-1; Sources::MOST];
@@ -107,8 +115,8 @@ pub(super) fn open_tree(
         Tree::Sent(slot) => {
             Ok(inbox.take(*slot, socket)?.map(|(fd, directory)| (Opened::Came(fd), directory)))
         }
-        Tree::Path { path, dev, ino } => {
-            let copy = mount::clone_tree(fs::cwd(), path, true)?;
+        Tree::Path { path, dev, ino, recursive } => {
+            let copy = mount::clone_tree(fs::cwd(), path, *recursive)?;
             let seen = fs::stat(copy.as_fd())?;
             if seen.dev == *dev && seen.ino == *ino {
                 Ok(Some((Opened::Own(copy), directory)))

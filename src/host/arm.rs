@@ -4,20 +4,31 @@
 
 #![forbid(unsafe_code)]
 
+use crate::child::detached::{ArmedDetached, ArmedHook};
 use crate::child::landlock::ArmedLandlock;
+use crate::child::mounts::{ArmedMount, ArmedSource};
+use crate::child::namespaces::{ArmedJoin, ArmedOuter, ArmedWrites};
 use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Place, Tree};
 use crate::child::sources::{Inbox, Source};
-use crate::child::{Armed, ArmedPrivs, TellingFilter};
+use crate::child::tuning::ArmedTuning;
+use crate::child::{Armed, ArmedCaps, ArmedKeyring, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
+use crate::host::container::cgroups::armed as armed_cgroups;
 use crate::host::sources::{self, Pending};
+use crate::plan::detail::{
+    self, Details, Keyring, Lifetime, MountSource, NamespaceKind, RootChange,
+};
 use crate::plan::ids;
 use crate::plan::values::quote;
-use crate::plan::{Attrs, BindIds, Expect, MountStep, Plan, RootSource, SeccompWhen, rlimits};
+use crate::plan::{
+    Attrs, BindIds, Existing, Expect, MountStep, Plan, RootSource, SeccompWhen, rlimits,
+};
 use crate::sys::io;
 use crate::sys::landlock::Handled;
 use crate::sys::mount::attr;
-use crate::sys::process::CStringArray;
+use crate::sys::process::{CStringArray, Scheduler};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -77,20 +88,43 @@ fn options(list: &[(String, Option<String>)]) -> Result<Options> {
         .collect()
 }
 
+/// What a mount of the cgroup file systems shows.
+#[derive(Clone, Copy)]
+struct CgroupMount<'a> {
+    /// Directory by controller.
+    paths: &'a BTreeMap<String, String>,
+    /// Whether it can be mounted anew.
+    anew: bool,
+}
+
 /// Arms the file system part. With `privileged` the sources are left to be sent.
-pub(crate) fn root(plan: &Plan, privileged: bool) -> Result<(ArmedRoot, Vec<Pending<'_>>)> {
+pub(crate) fn root<'p>(
+    plan: &'p Plan,
+    privileged: bool,
+    cgroups: &BTreeMap<String, String>,
+) -> Result<(ArmedRoot, Vec<Pending<'p>>)> {
+    let cgroups = CgroupMount { paths: cgroups, anew: plan.is_new(NamespaceKind::Cgroup) };
     let mut pending = Vec::with_capacity(if privileged { 32 } else { 0 });
     let root = match &plan.root.source {
         RootSource::Pool => None,
         RootSource::Directory(dir) if privileged => {
             let ids = if plan.root.idmap { BindIds::Same } else { BindIds::Plain };
             let expect = Expect::FileOrDirectory;
-            pending.push(Pending { path: dir, ids, expect, optional: false, root: true });
+            pending.push(Pending {
+                root: true,
+                guarded: plan.root.guarded,
+                ..Pending::new(dir, ids, expect)
+            });
             Some(Tree::Sent(0))
         }
         RootSource::Directory(dir) => {
-            let (tree, is_dir) = sources::look(dir, Expect::FileOrDirectory, false)
-                .map_err(|e| e.context("the rootfs"))?;
+            let expect = Expect::FileOrDirectory;
+            let wanted = Pending {
+                root: true,
+                guarded: plan.root.guarded,
+                ..Pending::new(dir, BindIds::Plain, expect)
+            };
+            let (tree, is_dir) = sources::look(&wanted).map_err(|e| e.context("the rootfs"))?;
             if !is_dir {
                 return Err(Error::new(
                     Kind::InvalidConfig,
@@ -105,22 +139,24 @@ pub(crate) fn root(plan: &Plan, privileged: bool) -> Result<(ArmedRoot, Vec<Pend
     let mut step_rights = Vec::with_capacity(plan.steps.len());
     for (index, step) in plan.steps.iter().enumerate() {
         let sent = privileged.then_some(&mut pending);
-        if let Some(armed) = self::step(step, index, sent)? {
+        if let Some(armed) = self::step(step, index, sent, cgroups)? {
             step_rights.push(rights(plan, index));
             steps.push(armed);
             present.push(index);
         }
     }
-    let mut pool = vec![
-        ("size".to_owned(), Some(plan.pool.size.to_string())),
-        ("mode".to_owned(), Some("0755".to_owned())),
-    ];
-    if let Some(n) = plan.pool.inodes {
-        pool.push(("nr_inodes".to_owned(), Some(n.to_string())));
-    }
+    let d = &plan.details;
+    let place = match &plan.root.source {
+        RootSource::Directory(dir) if d.rootfs_in_place => Some(c_path(dir)?),
+        _ => None,
+    };
     let armed = ArmedRoot {
-        pool: options(&pool)?,
+        pool: pool(plan)?,
         root,
+        place,
+        guarded: plan.root.guarded,
+        chroot: d.root_change == RootChange::Chroot,
+        propagation: d.root_propagation.map(|p| (p.flag, p.recursive)),
         read_only: plan.root.read_only,
         steps,
         inbox: Inbox::new(vec![Cell::new(Source::Awaited); pending.len()]),
@@ -130,6 +166,18 @@ pub(crate) fn root(plan: &Plan, privileged: bool) -> Result<(ArmedRoot, Vec<Pend
         step_rights,
     };
     Ok((armed, pending))
+}
+
+fn pool(plan: &Plan) -> Result<Option<Options>> {
+    let Some(pool) = &plan.pool else { return Ok(None) };
+    let mut list = vec![
+        ("size".to_owned(), Some(pool.size.to_string())),
+        ("mode".to_owned(), Some("0755".to_owned())),
+    ];
+    if let Some(n) = pool.inodes {
+        list.push(("nr_inodes".to_owned(), Some(n.to_string())));
+    }
+    options(&list).map(Some)
 }
 
 /// What Landlock allows on the mount of a step.
@@ -142,6 +190,7 @@ fn step<'p>(
     step: &'p MountStep,
     index: usize,
     pending: Option<&mut Vec<Pending<'p>>>,
+    cgroups: CgroupMount<'_>,
 ) -> Result<Option<ArmedStep>> {
     Ok(Some(match step {
         MountStep::Filesystem { fstype, options: list, target, attrs } => ArmedStep::Filesystem {
@@ -154,16 +203,8 @@ fn step<'p>(
             strict: matches!(fstype.as_str(), "proc" | "sysfs"),
         },
         MountStep::Bind { source, target, attrs, ids, expect, optional } => {
-            let found = match pending {
-                Some(pending) => {
-                    let (ids, expect, optional) = (*ids, *expect, *optional);
-                    pending.push(Pending { path: source, ids, expect, optional, root: false });
-                    // Whether it is a directory comes along with it.
-                    Ok((Tree::Sent(pending.len() - 1), false))
-                }
-                None => sources::look(source, *expect, *optional),
-            };
-            match found {
+            let wanted = Pending { optional: *optional, ..Pending::new(source, *ids, *expect) };
+            match find(wanted, pending) {
                 Ok((tree, directory)) => ArmedStep::Bind {
                     tree,
                     target: place(target)?,
@@ -187,13 +228,110 @@ fn step<'p>(
         MountStep::File { target, mode, contents } => {
             ArmedStep::File { target: place(target)?, mode: *mode, contents: contents.clone() }
         }
-        MountStep::Symlink { target, to } => {
-            ArmedStep::Symlink { target: place(target)?, to: c_path(to)? }
+        MountStep::Symlink { target, to, existing } => ArmedStep::Symlink {
+            target: place(target)?,
+            to: c_path(to)?,
+            keep: *existing == Existing::Keep,
+            replace: *existing == Existing::Replace,
+        },
+        MountStep::Mount(mount) => ArmedStep::Mount(any_mount(mount, pending, cgroups)?),
+        MountStep::Device(d) => ArmedStep::Device {
+            target: place(&d.target)?,
+            mode: d.kind | d.mode,
+            device: libc::makedev(d.major, d.minor),
+            owner: (d.uid, d.gid),
+        },
+        MountStep::WorkingDirectory { target } => {
+            ArmedStep::WorkingDirectory { target: place(target)? }
         }
         MountStep::Mask { target } => ArmedStep::Mask { target: place(target)? },
         MountStep::Remount { target } => ArmedStep::Remount { target: place(target)? },
         MountStep::ReadOnly { target } => ArmedStep::ReadOnly { target: place(target)? },
     }))
+}
+
+/// Finds a source, or leaves it to be sent: then whether it is a directory comes along with it.
+fn find<'p>(wanted: Pending<'p>, pending: Option<&mut Vec<Pending<'p>>>) -> Result<(Tree, bool)> {
+    match pending {
+        Some(pending) => {
+            pending.push(wanted);
+            Ok((Tree::Sent(pending.len() - 1), false))
+        }
+        None => sources::look(&wanted),
+    }
+}
+
+fn any_mount<'p>(
+    mount: &'p detail::Mount,
+    pending: Option<&mut Vec<Pending<'p>>>,
+    cgroups: CgroupMount<'_>,
+) -> Result<ArmedMount> {
+    let a = mount.attrs;
+    let source = match &mount.source {
+        MountSource::Filesystem { fstype, source, options: list, copy_up } => {
+            ArmedSource::Filesystem {
+                fstype: c("file system", fstype.as_bytes())?,
+                source: source.as_ref().map(|s| c("source", s.as_bytes())).transpose()?,
+                options: options(list)?,
+                long: long_options(list, a.set)?,
+                // Only on real directories: a symlinked /proc would be somewhere else
+                // (CVE-2019-16884).
+                strict: matches!(fstype.as_str(), "proc" | "sysfs"),
+                keep_mode: fstype == "tmpfs" && list.iter().all(|(key, _)| key != "mode"),
+                copy_up: *copy_up,
+            }
+        }
+        MountSource::Bind { source, recursive, ids, kernel_only } => {
+            let wanted = Pending {
+                recursive: *recursive,
+                guarded: false,
+                maps: ids.as_ref(),
+                kernel_only: *kernel_only,
+                ..Pending::new(source, BindIds::Plain, Expect::Any)
+            };
+            let (tree, directory) = find(wanted, pending)?;
+            ArmedSource::Bind { tree, directory }
+        }
+        MountSource::Cgroup => armed_cgroups(cgroups.paths, cgroups.anew)?,
+    };
+    Ok(ArmedMount {
+        source,
+        target: place(&mount.target)?,
+        attrs: [a.set, a.clear, a.set_below, a.clear_below],
+        propagation: mount.propagation.iter().map(|p| (p.flag, p.recursive)).collect(),
+        over_proc: mount.over_proc,
+    })
+}
+
+/// fsconfig(2) takes values of up to 255 bytes, which the layers of an overlay may exceed; then all
+/// go to mount(2), with the attributes as its flags.
+fn long_options(list: &[(String, Option<String>)], set: u64) -> Result<Option<(u64, CString)>> {
+    if list.iter().all(|(key, v)| key.len() < 256 && v.as_ref().is_none_or(|v| v.len() < 256)) {
+        return Ok(None);
+    }
+    let words: Vec<String> = list
+        .iter()
+        .map(|(k, v)| v.as_ref().map_or_else(|| k.clone(), |v| format!("{k}={v}")))
+        .collect();
+    let data = words.join(",");
+    if data.len() > 4095 {
+        return Err(Error::new(
+            Kind::InvalidConfig,
+            format!("mount options of {} bytes are more than the kernel takes", data.len()),
+        ));
+    }
+    let flags = [
+        (attr::RDONLY, libc::MS_RDONLY),
+        (attr::NOSUID, libc::MS_NOSUID),
+        (attr::NODEV, libc::MS_NODEV),
+        (attr::NOEXEC, libc::MS_NOEXEC),
+        (attr::NOATIME, libc::MS_NOATIME),
+        (attr::STRICTATIME, libc::MS_STRICTATIME),
+        (attr::NODIRATIME, libc::MS_NODIRATIME),
+        (attr::NOSYMFOLLOW, 256),
+    ];
+    let flags = flags.iter().filter(|(bit, _)| set & bit != 0).fold(0, |all, (_, f)| all | f);
+    Ok(Some((flags, c("mount options", data.as_bytes())?)))
 }
 
 /// Where PATH says the program may be.
@@ -226,10 +364,91 @@ pub(crate) struct Wiring {
     pub(crate) rlimits: Vec<(u32, u64)>,
     pub(crate) last_cap: u32,
     pub(crate) exposed: bool,
+    /// Namespaces that the child joins.
+    pub(crate) joins: Vec<ArmedJoin>,
+    /// A user namespace that it joins first.
+    pub(crate) outer: Option<ArmedOuter>,
+    /// For a process that outlives its maker.
+    pub(crate) detached: Option<ArmedDetached>,
+}
+
+/// A descriptor at a number that is in nobody's way: not of the job's standard streams, not of
+/// what the caller hands on, and not of where the child puts what it keeps.
+pub(crate) fn out_of_the_way(fd: OwnedFd, preserved: u32) -> Result<OwnedFd> {
+    io::move_above(fd, 16 + preserved.cast_signed())
+        .map_err(|e| Error::os("move a descriptor out of the way", e))
+}
+
+/// What the stub wants: the number of the descriptor that it reports to, as a byte, and the path.
+fn stub_paths(places: &[CString], preserved: u32) -> Result<Vec<CString>> {
+    let number = u8::try_from(3 + u64::from(preserved)).map_err(|_| {
+        Error::new(Kind::Unsupported, format!("{preserved} descriptors cannot be preserved"))
+            .hint("hand on at most 252")
+    })?;
+    places
+        .iter()
+        .map(|path| {
+            let mut bytes = vec![number];
+            bytes.extend_from_slice(path.as_bytes());
+            c("command", &bytes)
+        })
+        .collect()
+}
+
+fn writes(d: &Details) -> Result<ArmedWrites> {
+    let pair = |(path, value): &(String, String)| -> Result<(CString, CString)> {
+        Ok((c("path", path.as_bytes())?, c("value", value.as_bytes())?))
+    };
+    Ok(ArmedWrites {
+        time_offsets: d.time_offsets.as_ref().map(|o| c("offsets", o.as_bytes())).transpose()?,
+        sysctls: d
+            .sysctls
+            .iter()
+            .map(|(path, value)| pair(&(format!("sys/{path}"), value.clone())))
+            .collect::<Result<_>>()?,
+        labels: d.exec_labels.iter().map(pair).collect::<Result<_>>()?,
+    })
+}
+
+fn tuning(d: &Details) -> ArmedTuning {
+    let t = &d.tuning;
+    ArmedTuning {
+        scheduler: t.scheduler.map(|s| Scheduler {
+            policy: s.policy,
+            flags: s.flags,
+            nice: s.nice,
+            priority: s.priority,
+            runtime: s.runtime,
+            deadline: s.deadline,
+            period: s.period,
+        }),
+        io_priority: t.io_priority,
+        personality: t.personality,
+        memory_policy: t.memory_policy,
+    }
+}
+
+/// A hook's C strings.
+pub(crate) fn hook(hook: &detail::Hook) -> Result<ArmedHook> {
+    let list = |what: &str, strings: &[String]| -> Result<CStringArray> {
+        let strings: Result<Vec<CString>> = strings.iter().map(|s| c(what, s.as_bytes())).collect();
+        strings.map(CStringArray::new)
+    };
+    let argv = if hook.args.is_empty() {
+        CStringArray::new(vec![c_path(&hook.path)?])
+    } else {
+        list("argument of a hook", &hook.args)?
+    };
+    Ok(ArmedHook {
+        path: c_path(&hook.path)?,
+        argv,
+        envp: list("environment of a hook", &hook.env)?,
+        timeout: hook.timeout.map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
+    })
 }
 
 /// Arms the rest.
-pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Armed> {
+pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Result<Armed> {
     debug_assert!(wiring.socket.as_raw_fd() >= 16);
     let p = &plan.process;
     let list = |what: &str, strings: &[String]| -> Result<Vec<CString>> {
@@ -241,8 +460,8 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
         argv.insert(0, CString::default());
         Some(
             crate::sys::stub::sealed()
-                .and_then(io::move_high)
-                .map_err(|e| Error::os("make the sealed exec stub", e))?,
+                .map_err(|e| Error::os("make the sealed exec stub", e))
+                .and_then(|fd| out_of_the_way(fd, plan.details.preserved_fds))?,
         )
     } else {
         None
@@ -250,18 +469,51 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
     let mut kept = wiring.stdio.to_vec();
     kept.push(wiring.socket.as_raw_fd());
     kept.extend(stub.as_ref().map(AsRawFd::as_raw_fd));
+    let outer = wiring.outer.iter().flat_map(|o| &o.joins);
+    kept.extend(wiring.joins.iter().chain(outer).map(|j| j.fd));
+    let d = &plan.details;
+    if let Some(detached) = &wiring.detached {
+        kept.push(detached.listener.as_raw_fd());
+        kept.extend(
+            [&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd),
+        );
+    }
+    kept.extend((0..d.preserved_fds.cast_signed()).map(|n| 3 + n));
     kept.sort_unstable();
+    let places = candidates(plan)?;
     Ok(Armed {
         socket: wiring.socket,
         kept,
         cpus: crate::sys::sched::allowed().ok(),
         unshare_cgroup: wiring.unshare_cgroup,
-        setup_ids: plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
         network: plan.namespaces.network,
+        // Root of a user namespace that was joined: the caller's own ids mean nothing there.
+        setup_ids: match &wiring.outer {
+            Some(_) => Some((0, 0)),
+            None => plan.namespaces.user.as_ref().and_then(|u| u.setup_ids),
+        },
+        joins: wiring.joins,
+        outer: wiring.outer,
         hostname: c("hostname", plan.hostname.as_bytes())?,
+        domainname: d.domainname.as_ref().map(|n| c("domain name", n.as_bytes())).transpose()?,
+        keyring: match &d.keyring {
+            Keyring::Anonymous => ArmedKeyring::Anonymous,
+            Keyring::Named(name) => ArmedKeyring::Named(c("keyring", name.as_bytes())?),
+            Keyring::Inherited => ArmedKeyring::Inherited,
+        },
+        writes: writes(d)?,
+        in_cgroups: Cell::new(false),
         rootfs,
+        tied: plan.details.lifetime == Lifetime::Tied,
         stdio: wiring.stdio,
         terminal: p.terminal,
+        terminal_size: d.terminal.size,
+        console: d.terminal.console,
+        own_stdio: d.lifetime != Lifetime::Tied && !p.terminal,
+        preserved: d.preserved_fds,
+        tuning: tuning(d),
+        detached: wiring.detached,
+        released: d.lifetime == Lifetime::Released,
         cwd: c("working directory", p.cwd.as_bytes())?,
         rlimits: p
             .rlimits
@@ -285,7 +537,13 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
             uid: p.uid,
             gid: p.gid,
             groups: p.groups.clone(),
-            caps: p.caps,
+            caps: ArmedCaps {
+                bounding: p.caps.bounding,
+                effective: p.caps.effective,
+                permitted: p.caps.permitted,
+                inheritable: p.caps.inheritable,
+                ambient: p.caps.ambient,
+            },
             last_cap: wiring.last_cap,
             no_new_privs: p.no_new_privs,
             filter: p.seccomp.filter.clone(),
@@ -300,7 +558,8 @@ pub(crate) fn all(plan: &Plan, rootfs: ArmedRoot, wiring: Wiring) -> Result<Arme
         },
         one_exec: p.seccomp.execs > 0,
         init: p.init,
-        candidates: candidates(plan)?,
+        stub_paths: if stub.is_some() { stub_paths(&places, d.preserved_fds)? } else { Vec::new() },
+        candidates: places,
         stub,
         argv: CStringArray::new(argv),
         envp: CStringArray::new(list("environment variable", &p.env)?),

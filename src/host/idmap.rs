@@ -104,20 +104,23 @@ fn run_helper(program: &str, pid: i32, maps: &[IdMap]) -> Result<()> {
         .hint("check /etc/subuid and /etc/subgid, and that the program is set-user-ID root"))
 }
 
-/// User namespaces that map one id each way, for mounts; made at most once a pair.
+/// User ids, group ids.
+type Maps = (Vec<IdMap>, Vec<IdMap>);
+
+/// User namespaces that exist for the ids of mounts; made at most once for each mapping.
 #[derive(Debug, Default)]
 pub(crate) struct MountNamespaces {
-    made: Vec<((IdMap, IdMap), OwnedFd)>,
+    made: Vec<(Maps, OwnedFd)>,
 }
 
 impl MountNamespaces {
-    /// A namespace in which `uid` and `gid` are these maps.
-    pub(crate) fn get(&mut self, uid: IdMap, gid: IdMap) -> Result<BorrowedFd<'_>> {
-        let at = match self.made.iter().position(|(key, _)| *key == (uid, gid)) {
+    /// A namespace with these maps.
+    pub(crate) fn get(&mut self, uids: &[IdMap], gids: &[IdMap]) -> Result<BorrowedFd<'_>> {
+        let at = match self.made.iter().position(|((u, g), _)| u == uids && g == gids) {
             Some(at) => at,
             None => {
-                let fd = make(uid, gid)?;
-                self.made.push(((uid, gid), fd));
+                let fd = make(uids, gids)?;
+                self.made.push(((uids.to_vec(), gids.to_vec()), fd));
                 self.made.len() - 1
             }
         };
@@ -129,12 +132,12 @@ impl MountNamespaces {
 }
 
 /// A process is needed to make a namespace; it waits until its maps are written and ends.
-fn make(uid: IdMap, gid: IdMap) -> Result<OwnedFd> {
+fn make(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
     let (pid, pidfd, ours) = sys::process::spawn_namespace_holder()
         .map_err(|e| Error::os("make a user namespace for an id-mapped mount", e))?;
     let user = UserNamespace {
-        uids: vec![uid],
-        gids: vec![gid],
+        uids: uids.to_vec(),
+        gids: gids.to_vec(),
         writer: MapWriter::Privileged,
         setup_ids: None,
     };

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::{Cgroup, Found};
 use crate::host::{exe, idmap, sources};
+use crate::plan::detail::{Hook, MountSource, NamespaceKind};
 use crate::plan::facts::Facts;
 use crate::plan::seccomp::notify::{Answer, answer, execve};
 use crate::plan::values::quote;
@@ -18,6 +19,7 @@ use crate::plan::{MountStep, Plan, RootSource, Seccomp, rlimits};
 use crate::sys::process;
 use crate::sys::{self, io, signal};
 use crate::wire::{Exit, Fail, Message, SIZE, Step};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Descriptors that become the job's 0, 1 and 2.
@@ -60,23 +62,31 @@ pub(crate) enum Event {
     Failed(Fail),
     /// Nobody is at the other end any more.
     End,
+    /// Everything is mounted, and hooks may run.
+    Hooks,
+    /// Set-up is complete, and the command waits.
+    Ready,
+    /// This process is the job, and not the one that was cloned.
+    Sibling(i32, OwnedFd),
 }
 
 /// Flags of clone3 for a plan.
-fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
-    let mut flags = [libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS]
-        .into_iter()
-        .fold(0, |all, f| all | u64::from(f.cast_unsigned()));
+pub(crate) fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
+    let mut flags = u64::from(libc::CLONE_NEWNS.cast_unsigned());
     let mut add = |on: bool, f: i32| {
         if on {
             flags |= u64::from(f.cast_unsigned());
         }
     };
+    add(plan.is_new(NamespaceKind::Pid), libc::CLONE_NEWPID);
+    add(plan.is_new(NamespaceKind::Ipc), libc::CLONE_NEWIPC);
+    add(plan.is_new(NamespaceKind::Uts), libc::CLONE_NEWUTS);
     add(plan.namespaces.user.is_some(), libc::CLONE_NEWUSER);
     // With CLONE_INTO_CGROUP the new namespace's root is the new cgroup; on v1 the child makes
     // it once it has joined.
-    add(!joins_late, libc::CLONE_NEWCGROUP);
-    if plan.namespaces.time {
+    add(!joins_late && plan.is_new(NamespaceKind::Cgroup), libc::CLONE_NEWCGROUP);
+    // One with offsets is made by the child, which sets them before anybody is in it.
+    if plan.namespaces.time && plan.details.time_offsets.is_none() {
         flags |= process::CLONE_NEWTIME;
     }
     flags
@@ -105,7 +115,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         Error::os("find this process's arguments in /proc/self/stat", e)
             .hint("/proc has to be mounted")
     })?;
-    let (rootfs, pending) = arm::root(plan, facts.privileged)?;
+    let (rootfs, pending) = arm::root(plan, facts.privileged, &BTreeMap::new())?;
     let present = rootfs.present.clone();
     // Root's cgroups on v1 are made while the child mounts; all others before, since the clone
     // needs them or what they lack is made up for in the child.
@@ -126,8 +136,11 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         rlimits: if late { Vec::new() } else { instead_of_cgroup(plan, &cgroup) },
         last_cap: facts.last_cap,
         exposed: exe::is_exposed(plan)?,
+        joins: Vec::new(),
+        outer: None,
+        detached: None,
     };
-    let armed = arm::all(plan, rootfs, wiring)?;
+    let armed = arm::all(plan, Some(rootfs), wiring)?;
     let (pid, pidfd) = clone(plan, &armed, &cgroup, joins_late)?;
     let mut launched = Launched {
         pid,
@@ -206,7 +219,56 @@ fn clone(
 }
 
 impl Launched {
-    fn tell(&self, plan: &Plan, message: Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    /// A child that was just cloned.
+    pub(crate) fn new(
+        pid: i32,
+        pidfd: OwnedFd,
+        socket: OwnedFd,
+        armed: &child::Armed,
+        present: Vec<usize>,
+    ) -> Launched {
+        Launched {
+            pid,
+            pidfd,
+            socket,
+            cgroup: Cgroup::none(),
+            reaped: false,
+            through_stub: armed.stub.is_some(),
+            candidates: armed.candidates.len(),
+            present,
+        }
+    }
+
+    /// The sibling takes the place of the child, which has ended.
+    pub(crate) fn becomes(&mut self, pid: i32, pidfd: OwnedFd) -> Result<()> {
+        process::wait4(self.pid, 0).map_err(|e| Error::os("wait for the child", e))?;
+        (self.pid, self.pidfd) = (pid, pidfd);
+        Ok(())
+    }
+
+    /// The next message, waited for.
+    pub(crate) fn wait_event(&self) -> Result<Event> {
+        loop {
+            let mut fds = [io::PollFd::new(self.socket.as_raw_fd(), libc::POLLIN)];
+            io::poll(&mut fds, None).map_err(|e| Error::os("wait for the child", e))?;
+            if let Some(event) = self.next_event()? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Lets go of it: from here on it lives on its own.
+    pub(crate) fn release(mut self) -> Result<OwnedFd> {
+        self.reaped = true;
+        io::duplicate(self.pidfd.as_fd()).map_err(|e| Error::os("duplicate a pidfd", e))
+    }
+
+    pub(crate) fn tell(
+        &self,
+        plan: &Plan,
+        message: Message,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
         io::send(self.socket.as_fd(), &message.to_bytes(), fd).map_err(|e| {
             // The child has gone, and its last word says why.
             match self.last_words() {
@@ -224,7 +286,7 @@ impl Launched {
         ready.is_err() || socket.revents() != 0
     }
 
-    fn last_words(&self) -> Option<Fail> {
+    pub(crate) fn last_words(&self) -> Option<Fail> {
         while let Ok(Some(event)) = self.next_event() {
             match event {
                 Event::Failed(fail) => return Some(fail),
@@ -264,6 +326,9 @@ impl Launched {
             (Some(Message::Started), None) => Event::Started,
             (Some(Message::Exited(exit)), None) => Event::Exited(exit),
             (Some(Message::Failed(fail)), None) => Event::Failed(fail),
+            (Some(Message::Hooks), None) => Event::Hooks,
+            (Some(Message::Ready), None) => Event::Ready,
+            (Some(Message::Sibling(pid)), Some(fd)) => Event::Sibling(pid, fd),
             _ => return Err(garbled()),
         }))
     }
@@ -361,11 +426,39 @@ fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: usize) -> Err
         Step::Gid => format!("become group {}", p.gid),
         Step::Groups => "set the supplementary groups".to_owned(),
         Step::Bounding => format!("drop capability {index} from the bounding set"),
+        Step::JoinNamespace => {
+            let joined = plan.details.joined.get(index);
+            format!("join the {} namespace", joined.map_or("", |j| j.kind.name()))
+        }
+        Step::Sysctl => {
+            let name = plan.details.sysctls.get(index).map_or("", |(path, _)| path);
+            format!("set the sysctl {}", quote(name))
+        }
+        Step::CreateHook | Step::StartHook => hook_name(plan, fail.step, index),
         Step::Seccomp => format!("load the seccomp filter {}", quote(&p.seccomp.name)),
         other => sentence(other).to_owned(),
     };
     let error = Error::step(fail.step, what, fail.errno);
+    let hook = matches!(fail.step, Step::CreateHook | Step::StartHook);
+    if hook && [libc::ETIME, libc::ECANCELED].contains(&fail.errno) {
+        let late = fail.errno == libc::ETIME;
+        let why = if late { "did not end in time and was killed" } else { "failed" };
+        return Error::new(Kind::Os, format!("{} {why}", hook_name(plan, fail.step, index)));
+    }
     if fail.step == Step::CwdEscaped { error.with_kind(Kind::Refused) } else { error }
+}
+
+fn hook_name(plan: &Plan, step: Step, index: usize) -> String {
+    let hooks = &plan.details.hooks;
+    match step {
+        Step::CreateHook => hook_failed("createContainer", &hooks.create_container, index),
+        _ => hook_failed("startContainer", &hooks.start_container, index),
+    }
+}
+
+fn hook_failed(name: &str, hooks: &[Hook], index: usize) -> String {
+    let path = hooks.get(index).map(|h| quote(&h.path.to_string_lossy()));
+    format!("{name} hook #{index} {}", path.unwrap_or_default())
 }
 
 fn sentence(step: Step) -> &'static str {
@@ -392,6 +485,16 @@ fn sentence(step: Step) -> &'static str {
         Step::Capabilities => "set the capabilities",
         Step::NoNewPrivs => "set no_new_privs",
         Step::CloseFds => "close the caller's descriptors",
+        Step::TimeOffsets => "set the offsets of the time namespace",
+        Step::Domainname => "set the domain name",
+        Step::RootPropagation => "set the propagation of the root",
+        Step::Scheduling => "set the scheduling",
+        Step::IoPriority => "set the IO priority",
+        Step::Personality => "set the personality",
+        Step::MemoryPolicy => "set the memory policy",
+        Step::Label => "set the security label",
+        Step::Wait => "wait for the start",
+        Step::Console => "bind the terminal on /dev/console",
         _ => "set up the jail",
     }
 }
@@ -408,6 +511,19 @@ fn describe(step: &MountStep) -> String {
         MountStep::File { target, .. } => format!("make the file {}", q(target)),
         MountStep::Symlink { target, .. } => format!("make the symlink {}", q(target)),
         MountStep::Mask { target } => format!("mask {}", q(target)),
+        MountStep::Mount(mount) => match &mount.source {
+            MountSource::Filesystem { fstype, .. } => {
+                format!("mount {fstype} on {}", q(&mount.target))
+            }
+            MountSource::Bind { source, .. } => {
+                format!("bind mount {} on {}", q(source), q(&mount.target))
+            }
+            MountSource::Cgroup => format!("mount the cgroups on {}", q(&mount.target)),
+        },
+        MountStep::Device(d) => {
+            format!("make the device {} ({}:{})", q(&d.target), d.major, d.minor)
+        }
+        MountStep::WorkingDirectory { target } => format!("make the directory {}", q(target)),
         MountStep::Remount { target } | MountStep::ReadOnly { target } => {
             format!("make {} read-only", q(target))
         }

@@ -18,6 +18,7 @@ pub(crate) mod launch;
 pub(crate) mod probe;
 pub(crate) mod pump;
 pub(crate) mod reason;
+pub(crate) mod seal;
 pub(crate) mod sources;
 pub(crate) mod supervise;
 pub(crate) mod terminal;

@@ -52,6 +52,28 @@ pub(crate) fn probe() -> Result<Facts> {
     })
 }
 
+/// Looks for what a container's plan needs.
+pub(crate) fn probe_for_container() -> Result<Facts> {
+    let (uid, gid) = (cred::euid(), cred::egid());
+    let privileged =
+        uid == 0 && [CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID].iter().all(|c| cred::has_effective(*c));
+    Ok(Facts {
+        uid,
+        gid,
+        privileged,
+        sub_ids: None,
+        id_map_helpers: !privileged && crate::host::idmap::helpers_installed(),
+        kernel: kernel(),
+        landlock_abi: 0,
+        last_cap: cred::last_cap(),
+        may_raise_limits: cred::has_effective(CAP_SYS_RESOURCE),
+        hard_rlimits: [u64::MAX; 16],
+        toplevel: Vec::new(),
+        cpu_lists: Vec::new(),
+        fresh_id: String::new(),
+    })
+}
+
 /// Reads a file up to [`MAX_FILE`] bytes.
 pub(crate) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

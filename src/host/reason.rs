@@ -151,7 +151,10 @@ fn explain(
         ));
     }
     if disk {
-        reason.push_str(&format!("; its disk of {} was full", size(plan.pool.size)));
+        reason.push_str(&format!(
+            "; its disk of {} was full",
+            size(plan.pool.as_ref().map_or(0, |p| p.size))
+        ));
     }
 }
 

@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::sys::process::CStringArray;
 use crate::sys::{Errno, fs, io, mount, process};
 use std::ffi::CString;
@@ -18,7 +18,8 @@ use std::os::unix::ffi::OsStringExt;
 pub(crate) fn is_sealed() -> bool {
     const EXE: &std::ffi::CStr = c"/proc/self/exe";
     fs::is_on_read_only_mount(EXE)
-        || fs::open_at(fs::cwd(), EXE, libc::O_RDONLY, 0).is_ok_and(|fd| fs::is_write_sealed(fd.as_fd()))
+        || fs::open_at(fs::cwd(), EXE, libc::O_RDONLY, 0)
+            .is_ok_and(|fd| fs::is_write_sealed(fd.as_fd()))
 }
 
 /// Goes on as the same program with the same arguments, from where nobody can write to it. Comes

@@ -10,6 +10,7 @@ use crate::child::rootfs::Tree;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::c_path;
 use crate::host::idmap::{self, MountNamespaces};
+use crate::plan::detail::MountIds;
 use crate::plan::formats::mountinfo;
 use crate::plan::ids::{self, IdMap};
 use crate::plan::values::quote;
@@ -34,19 +35,54 @@ pub(crate) struct Pending<'p> {
     pub(crate) optional: bool,
     /// Whether it is the root file system.
     pub(crate) root: bool,
+    /// Whether what is mounted below comes along.
+    pub(crate) recursive: bool,
+    /// Whether what is about the host is refused.
+    pub(crate) guarded: bool,
+    /// An id mapping of its own.
+    pub(crate) maps: Option<&'p MountIds>,
+    /// Whether it has to be a procfs or sysfs.
+    pub(crate) kernel_only: bool,
+}
+
+impl<'p> Pending<'p> {
+    /// As a jail wants it.
+    pub(crate) fn new(path: &'p Path, ids: BindIds, expect: Expect) -> Pending<'p> {
+        Pending {
+            path,
+            ids,
+            expect,
+            optional: false,
+            root: false,
+            recursive: true,
+            guarded: true,
+            maps: None,
+            kernel_only: false,
+        }
+    }
 }
 
 /// For an ordinary user's child: the path, what is there, and whether that is a directory.
-pub(crate) fn look(path: &Path, expect: Expect, optional: bool) -> Result<(Tree, bool)> {
+pub(crate) fn look(wanted: &Pending<'_>) -> Result<(Tree, bool)> {
+    let path = wanted.path;
     let shown = quote(&path.to_string_lossy());
+    if wanted.maps.is_some() {
+        return Err(Error::new(
+            Kind::Permission,
+            format!("an ordinary user cannot map the ids of {shown}"),
+        )
+        .hint("id-mapped mounts need CAP_SYS_ADMIN where the file system was mounted"));
+    }
     let path_c = c_path(path)?;
     let fd = fs::open_at(fs::cwd(), &path_c, libc::O_PATH, 0)
         .map_err(|e| Error::os(format!("open {shown}"), e).during(Stage::Mounts))?;
-    let seen = check(&fd, expect, &shown)?;
-    if !optional && seen.is(libc::S_IFDIR) {
+    let seen = check(&fd, wanted, &shown)?;
+    let directory = seen.is(libc::S_IFDIR);
+    if wanted.guarded && !wanted.optional && directory {
         refuse_kernel_mounts_below(&fd, &shown)?;
     }
-    Ok((Tree::Path { path: path_c, dev: seen.dev, ino: seen.ino }, seen.is(libc::S_IFDIR)))
+    let (dev, ino, recursive) = (seen.dev, seen.ino, wanted.recursive);
+    Ok((Tree::Path { path: path_c, dev, ino, recursive }, directory))
 }
 
 /// Finds and sends all, in their order. `pid` is the child, whose id maps are in place.
@@ -112,21 +148,40 @@ impl Copier<'_> {
             Some(fs::open_at(fs::cwd(), &path, libc::O_PATH, 0).map_err(open)?)
         };
         let tree = match &found {
-            None => mount::clone_tree(fs::cwd(), &path, true).map_err(open)?,
-            Some(fd) => mount::clone_tree(fd.as_fd(), c"", true).map_err(|e| {
+            None => mount::clone_tree(fs::cwd(), &path, source.recursive).map_err(open)?,
+            Some(fd) => mount::clone_tree(fd.as_fd(), c"", source.recursive).map_err(|e| {
                 Error::os(format!("copy the mount of {shown}"), e).during(Stage::Mounts)
             })?,
         };
-        let seen = check(&tree, source.expect, &shown)?;
+        let seen = check(&tree, source, &shown)?;
         let directory = seen.is(libc::S_IFDIR);
         if source.root && !directory {
             return Err(Error::new(Kind::InvalidConfig, format!("{shown} is no directory")));
         }
-        if let Some(fd) = found.filter(|_| directory) {
+        if let Some(fd) = found.filter(|_| directory && source.guarded) {
             refuse_kernel_mounts_below(&fd, &shown)?;
         }
         self.map_ids(&tree, source.ids, &seen, &shown)?;
+        if let Some(maps) = source.maps {
+            self.map_by(&tree, maps, &shown)?;
+        }
         Ok((tree, directory))
+    }
+
+    /// The id mapping that was asked for, or that of the namespace where none was given.
+    fn map_by(&mut self, tree: &OwnedFd, maps: &MountIds, shown: &str) -> Result<()> {
+        let namespace = if maps.uids.is_empty() {
+            let own = match self.own.take() {
+                Some(own) => own,
+                None => idmap::user_namespace(self.pid)?,
+            };
+            let own: &OwnedFd = self.own.insert(own);
+            own.as_fd()
+        } else {
+            self.namespaces.get(&maps.uids, &maps.gids)?
+        };
+        mount::change(tree.as_fd(), attr::IDMAP, 0, 0, maps.recursive, Some(namespace))
+            .map_err(|e| cannot_map(shown, e))
     }
 
     fn map_ids(
@@ -163,7 +218,7 @@ impl Copier<'_> {
                         format!("{uid}:{gid} is not mapped in the jail"),
                     ));
                 };
-                self.namespaces.get(uids, gids)?
+                self.namespaces.get(&[uids], &[gids])?
             }
         };
         mount::set_attr(tree.as_fd(), attr::IDMAP, 0, true, Some(namespace))
@@ -172,9 +227,20 @@ impl Copier<'_> {
 }
 
 /// What is there has to be what is expected.
-fn check(fd: &OwnedFd, expect: Expect, shown: &str) -> Result<fs::Stat> {
+fn check(fd: &OwnedFd, wanted: &Pending<'_>, shown: &str) -> Result<fs::Stat> {
     let seen = fs::stat(fd.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?;
-    match expect {
+    if wanted.kernel_only {
+        let look = |e| Error::os(format!("look at {shown}"), e);
+        let magic = fs::statfs(fd.as_fd()).map_err(look)?.magic;
+        if ![PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{shown} is no procfs or sysfs, and nothing else may stand in for one"),
+            )
+            .hint("mount a file system of the type proc on /proc, and of the type sysfs on /sys"));
+        }
+    }
+    match wanted.expect {
         Expect::FileOrDirectory if !seen.is(libc::S_IFDIR) && !seen.is(libc::S_IFREG) => Err(
             Error::new(Kind::Refused, format!("{shown} is neither a directory nor a regular file"))
                 .hint("devices, sockets and FIFOs of the host are not given to a jail"),
@@ -187,16 +253,21 @@ fn check(fd: &OwnedFd, expect: Expect, shown: &str) -> Result<fs::Stat> {
                 format!("{shown} is not the character device {major}:{minor}"),
             ))
         }
-        Expect::FileOrDirectory => refuse_kernel_files(fd, shown).map(|()| seen),
+        Expect::FileOrDirectory if wanted.guarded => refuse_kernel_files(fd, shown).map(|()| seen),
+        Expect::FileOrDirectory => Ok(seen),
         Expect::CharDevice(..) | Expect::Any => Ok(seen),
     }
 }
 
+// linux/magic.h
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+
 /// File systems that are about the host and not files of it: a jail that saw the host's /proc could
 /// mount one of its own in a nested user namespace, and look at the host's processes.
 const KERNEL_FILE_SYSTEMS: &[(i64, &str)] = &[
-    (0x9fa0, "proc"),
-    (0x6265_6572, "sysfs"),
+    (PROC_SUPER_MAGIC, "proc"),
+    (SYSFS_MAGIC, "sysfs"),
     (0x1cd1, "devpts"),
     (0x6367_7270, "cgroup2"),
     (0x0027_e0eb, "cgroup"),

@@ -293,6 +293,9 @@ impl Loop<'_, '_, '_> {
                 }
             }
             Some(Event::Failed(fail)) => return Err(self.launched.explain(plan, fail)),
+            Some(Event::Hooks | Event::Ready | Event::Sibling(..)) => {
+                return Err(Error::new(Kind::Refused, "the child is out of step"));
+            }
             Some(Event::End) => {
                 self.socket_open = false;
                 // Without an init the end of file is what says that execve worked; with one, it

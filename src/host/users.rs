@@ -69,6 +69,17 @@ pub(crate) fn resolve(
     Ok(Ids { uid, gid, groups })
 }
 
+/// The home directory that the rootfs has for a user; `None`: it has no such account.
+pub(crate) fn home(rootfs: &Path, uid: u32) -> Result<Option<String>> {
+    let data = match read_in(rootfs, "etc/passwd") {
+        Ok(data) => data,
+        Err(e) if e.errno().is_some() => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let home = passwd::passwd_by_uid(&data, uid).and_then(|e| std::str::from_utf8(e.home).ok());
+    Ok(home.filter(|h| h.starts_with('/') && !h.contains('\0')).map(str::to_owned))
+}
+
 struct Files<'a> {
     rootfs: Option<&'a Path>,
     passwd: Option<Vec<u8>>,

@@ -102,7 +102,9 @@ fn isolation(plan: &Plan, launched: &Launched) -> Isolation {
     };
     let user = plan.namespaces.user.as_ref();
     let mut limits: BTreeMap<&'static str, u64> = launched.cgroup.limits.iter().copied().collect();
-    limits.insert("disk", plan.pool.size);
+    if let Some(pool) = &plan.pool {
+        limits.insert("disk", pool.size);
+    }
     let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let s = &plan.supervision;
     for (name, value) in [
@@ -139,7 +141,7 @@ fn isolation(plan: &Plan, launched: &Launched) -> Isolation {
             scopes: l.scoped != 0,
         }),
         no_new_privs: plan.process.no_new_privs,
-        capabilities: crate::plan::caps::names(plan.process.caps),
+        capabilities: crate::plan::caps::names(plan.process.caps.bounding),
         degraded,
     }
 }

@@ -10,6 +10,34 @@ use std::str::FromStr;
 /// elsewhere. A jail starts from nothing.
 pub const NONE: u64 = 0;
 
+/// The five sets, bit N for capability N.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // capabilities(7)
+pub struct CapSets {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
+
+impl CapSets {
+    /// What a job keeps that is to have these. A user other than root keeps capabilities through
+    /// execve only as ambient ones, which must be inheritable; root needs neither, and
+    /// CVE-2022-29162 says why it must not have them.
+    #[must_use]
+    pub const fn kept(caps: u64, uid: u32) -> CapSets {
+        let passed_on = if uid == 0 { 0 } else { caps };
+        CapSets {
+            bounding: caps,
+            effective: caps,
+            permitted: caps,
+            inheritable: passed_on,
+            ambient: passed_on,
+        }
+    }
+}
+
 /// The bit of a capability by name, with or without `CAP_`, in any case.
 ///
 /// # Errors

@@ -11,13 +11,15 @@
 
 #![forbid(unsafe_code)]
 
+use super::caps::CapSets;
+use super::detail::Details;
 use super::ids::IdMap;
 use super::landlock::Landlock;
 use super::rlimits::Rlimit;
 use super::seccomp::notify::Telling;
 use super::{
-    Attrs, BindIds, Expect, MapWriter, MountStep, Namespaces, Plan, Pool, Process, Resources, Root,
-    RootSource, Seccomp, SeccompWhen, Supervision, UserNamespace,
+    Attrs, BindIds, Existing, Expect, MapWriter, MountStep, Namespaces, Plan, Pool, Process,
+    Resources, Root, RootSource, Seccomp, SeccompWhen, Supervision, UserNamespace,
 };
 use seccompiler::sock_filter;
 use sha2::{Digest, Sha256};
@@ -71,13 +73,14 @@ impl Form {
             id: _,
             namespaces: Namespaces { user, network, time },
             hostname,
-            root: Root { source, read_only, idmap },
-            pool: Pool { size, inodes },
+            root: Root { source, read_only, idmap, guarded },
+            pool,
             steps,
             process,
             landlock,
             resources,
             supervision: Supervision { wall, cpu, output, stop },
+            details,
         } = plan;
         if let Some(user) = user {
             self.user(user);
@@ -91,8 +94,17 @@ impl Form {
         }
         self.put("root-read-only", read_only);
         self.put("root-idmap", idmap);
-        self.put("pool", size);
-        self.maybe("pool-inodes", *inodes);
+        if let Some(Pool { size, inodes }) = pool {
+            self.put("pool", size);
+            self.maybe("pool-inodes", *inodes);
+        }
+        // What no jail has is not in a jail's form.
+        if !guarded {
+            self.put("root-guarded", guarded);
+        }
+        if *details != Details::default() {
+            self.put("details", format!("{details:?}"));
+        }
         for step in steps {
             self.step(step);
         }
@@ -182,10 +194,16 @@ impl Form {
                 self.put("mode", mode);
                 self.bytes("contents", contents);
             }
-            MountStep::Symlink { target, to } => {
+            MountStep::Symlink { target, to, existing } => {
                 self.path("symlink", target);
                 self.path("to", to);
+                if *existing != Existing::Refuse {
+                    self.put("existing", format!("{existing:?}"));
+                }
             }
+            MountStep::Mount(mount) => self.put("any-mount", format!("{mount:?}")),
+            MountStep::Device(device) => self.put("device", format!("{device:?}")),
+            MountStep::WorkingDirectory { target } => self.path("working-directory", target),
             MountStep::Mask { target } => self.path("mask", target),
             MountStep::Remount { target } => self.path("remount", target),
             MountStep::ReadOnly { target } => self.path("read-only", target),
@@ -215,7 +233,10 @@ impl Form {
         self.put("uid", uid);
         self.put("gid", gid);
         self.maybe("groups", groups.as_ref().map(|g| format!("{g:?}")));
-        self.put("caps", format!("{caps:x}"));
+        self.put("caps", format!("{:x}", caps.bounding));
+        if *caps != CapSets::kept(caps.bounding, *uid) {
+            self.put("cap-sets", format!("{caps:?}"));
+        }
         self.put("no-new-privs", no_new_privs);
         self.seccomp(seccomp);
         for Rlimit { resource, soft, hard } in rlimits {

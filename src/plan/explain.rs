@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::detail::NamespaceKind;
 use super::values::quote;
 use super::{Attrs, BindIds, MountStep, Plan, RootSource, SeccompWhen, caps, rlimits};
 use std::fmt;
@@ -60,7 +61,13 @@ impl Plan {
     /// Names of the new namespaces, as /proc/PID/ns has them.
     #[must_use]
     pub fn namespace_names(&self) -> Vec<&'static str> {
-        let mut names = vec!["mnt", "pid", "ipc", "uts", "cgroup"];
+        let mut names = vec!["mnt"];
+        names.extend(
+            [NamespaceKind::Pid, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::Cgroup]
+                .into_iter()
+                .filter(|kind| self.is_new(*kind))
+                .map(NamespaceKind::name),
+        );
         let n = &self.namespaces;
         for (on, name) in [(n.user.is_some(), "user"), (n.network, "net"), (n.time, "time")] {
             if on {
@@ -86,12 +93,10 @@ impl Plan {
         writeln!(f, "wall time       {}", or_none(s.wall.map(|d| format!("{d:?}"))))?;
         writeln!(f, "cpu time        {}", or_none(s.cpu.map(|d| format!("{d:?}"))))?;
         writeln!(f, "output          {} bytes a stream", or_none(s.output))?;
-        writeln!(
-            f,
-            "disk            {} bytes, {} inodes",
-            self.pool.size,
-            or_none(self.pool.inodes)
-        )?;
+        if let Some(pool) = &self.pool {
+            let inodes = or_none(pool.inodes);
+            writeln!(f, "disk            {} bytes, {inodes} inodes", pool.size)?;
+        }
         let list: Vec<String> = self
             .process
             .rlimits
@@ -116,7 +121,7 @@ impl Plan {
             None => "the caller's (they cannot be dropped)".to_owned(),
         };
         writeln!(f, "user            {}:{} groups {groups}", p.uid, p.gid)?;
-        let names = caps::names(p.caps);
+        let names = caps::names(p.caps.bounding);
         let kept = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
         writeln!(f, "capabilities    {kept}")?;
         writeln!(f, "no_new_privs    {}", p.no_new_privs)?;
@@ -195,7 +200,16 @@ impl Plan {
                         contents.len()
                     )?;
                 }
-                MountStep::Symlink { target, to } => {
+                MountStep::Mount(m) => {
+                    writeln!(f, "  mount         {:?} on {}", m.source, path(&m.target))?;
+                }
+                MountStep::Device(d) => {
+                    writeln!(f, "  device        {} {}:{}", path(&d.target), d.major, d.minor)?;
+                }
+                MountStep::WorkingDirectory { target } => {
+                    writeln!(f, "  directory     {} if missing", path(target))?;
+                }
+                MountStep::Symlink { target, to, .. } => {
                     writeln!(f, "  symlink       {} to {}", path(target), path(to))?;
                 }
                 MountStep::Mask { target } => writeln!(f, "  mask          {}", path(target))?,

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::facts::Facts;
-use super::{Attrs, BindIds, Expect, MountStep};
+use super::{Attrs, BindIds, Existing, Expect, MountStep};
 use std::path::PathBuf;
 
 /// Top-level names of the host that hold programs and libraries. The host probe looks which
@@ -50,7 +50,7 @@ pub fn steps(facts: &Facts, job: &Job<'_>) -> Vec<MountStep> {
     for (name, link) in &facts.toplevel {
         let target = PathBuf::from(format!("/{name}"));
         steps.push(match link {
-            Some(to) => MountStep::Symlink { target, to: to.clone() },
+            Some(to) => MountStep::Symlink { target, to: to.clone(), existing: Existing::Refuse },
             None => bind(format!("/{name}")),
         });
     }

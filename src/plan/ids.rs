@@ -97,6 +97,12 @@ pub fn is_outside(maps: &[IdMap], id: u32) -> bool {
     maps.iter().any(|m| id >= m.outside && id - m.outside < m.count)
 }
 
+/// Whether this id exists inside.
+#[must_use]
+pub fn is_inside(maps: &[IdMap], id: u32) -> bool {
+    outside(maps, id).is_some()
+}
+
 /// The outside id of an inside one.
 #[must_use]
 pub fn outside(maps: &[IdMap], id: u32) -> Option<u32> {

@@ -10,6 +10,7 @@
 
 pub mod caps;
 pub mod check;
+pub mod detail;
 pub mod digest;
 pub mod explain;
 pub mod facts;
@@ -19,12 +20,14 @@ pub mod hostview;
 pub mod ids;
 pub mod landlock;
 mod mounts;
+pub mod oci;
 pub mod policy;
 pub mod profile;
 pub mod rlimits;
 pub mod seccomp;
 pub mod values;
 
+use detail::NamespaceKind;
 use ids::IdMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,12 +39,12 @@ pub struct Plan {
     pub id: String,
     /// Which namespaces are new.
     pub namespaces: Namespaces,
-    /// Host name inside the new UTS namespace.
+    /// Host name inside the new UTS namespace; empty: it stays what it is.
     pub hostname: String,
     /// The root file system.
     pub root: Root,
-    /// The tmpfs that every writable place shares; one limit for all of them.
-    pub pool: Pool,
+    /// The tmpfs that every writable place shares; one limit for all of them. `None`: there is none.
+    pub pool: Option<Pool>,
     /// What is put into the root, in this order.
     pub steps: Vec<MountStep>,
     /// The process.
@@ -52,9 +55,26 @@ pub struct Plan {
     pub resources: Resources,
     /// Limits that the supervisor enforces.
     pub supervision: Supervision,
+    /// What only some runs have.
+    pub details: detail::Details,
 }
 
-/// Which namespaces are new; mount, pid, ipc, uts and cgroup always are.
+impl Plan {
+    /// Whether a namespace of this kind is made.
+    #[must_use]
+    pub fn is_new(&self, kind: NamespaceKind) -> bool {
+        let d = &self.details;
+        match kind {
+            NamespaceKind::User => self.namespaces.user.is_some(),
+            NamespaceKind::Network => self.namespaces.network,
+            NamespaceKind::Time => self.namespaces.time,
+            _ => !d.shared.contains(&kind) && d.joined.iter().all(|j| j.kind != kind),
+        }
+    }
+}
+
+/// Which namespaces are new; mount, pid, ipc, uts and cgroup are, unless [`detail::Details`] says
+/// otherwise.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     /// The user namespace and how its ids map; `None`: the caller's.
@@ -108,6 +128,9 @@ pub struct Root {
     pub read_only: bool,
     /// Whether its files keep their ids by an id-mapped mount.
     pub idmap: bool,
+    /// Whether it gets the attributes that every mount of a jail has ([`Attrs::SAFE`]), and what
+    /// is mounted in it is read-only where it is.
+    pub guarded: bool,
 }
 
 /// The shared tmpfs.
@@ -204,6 +227,8 @@ pub enum MountStep {
         target: PathBuf,
         /// What it points to.
         to: PathBuf,
+        /// What is done where there is something already.
+        existing: Existing,
     },
     /// Hides a file behind /dev/null or a directory behind an empty read-only one; nothing if
     /// it is not there.
@@ -213,6 +238,15 @@ pub enum MountStep {
     },
     /// Makes the mount at this very place read-only, those below it not.
     Remount {
+        /// Where.
+        target: PathBuf,
+    },
+    /// Mounts with all that mount(8) can say.
+    Mount(Box<detail::Mount>),
+    /// Makes a device node, or, where that is not allowed, binds the host's.
+    Device(detail::Device),
+    /// Makes a directory if it is not there and can be made.
+    WorkingDirectory {
         /// Where.
         target: PathBuf,
     },
@@ -236,9 +270,23 @@ impl MountStep {
             | MountStep::Symlink { target, .. }
             | MountStep::Mask { target }
             | MountStep::Remount { target }
+            | MountStep::WorkingDirectory { target }
             | MountStep::ReadOnly { target } => target,
+            MountStep::Mount(mount) => &mount.target,
+            MountStep::Device(device) => &device.target,
         }
     }
+}
+
+/// What is done where something stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is an error.
+    Refuse,
+    /// It stays.
+    Keep,
+    /// It is removed, if it is no directory.
+    Replace,
 }
 
 /// How the ids of a bind's files are shown inside.
@@ -279,9 +327,8 @@ pub struct Process {
     pub gid: u32,
     /// All supplementary groups; `None` where an ordinary user cannot set them.
     pub groups: Option<Vec<u32>>,
-    /// Capabilities kept, bit N for capability N: bounding, permitted, effective and, for a
-    /// user other than root, inheritable and ambient.
-    pub caps: u64,
+    /// Capabilities.
+    pub caps: caps::CapSets,
     /// Whether execve can never add rights.
     pub no_new_privs: bool,
     /// The filter.

@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::ids;
 use super::policy::{Network, Policy};
 use super::values::quote;
-use super::{Attrs, BindIds, Expect, MountStep};
+use super::{Attrs, BindIds, Existing, Expect, MountStep};
 use crate::error::{Error, Kind, Result};
 use std::path::Path;
 
@@ -45,7 +45,8 @@ pub(super) fn kernel_filesystems(
         ("stdout", "/proc/self/fd/1"),
         ("stderr", "/proc/self/fd/2"),
     ] {
-        steps.push(MountStep::Symlink { target: format!("/dev/{name}").into(), to: to.into() });
+        let target = format!("/dev/{name}").into();
+        steps.push(MountStep::Symlink { target, to: to.into(), existing: Existing::Refuse });
     }
     let shm = Attrs { read_only: policy.restricted.is_some(), ..Attrs::PSEUDO };
     if let Some(size) = policy.shm_size {

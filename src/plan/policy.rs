@@ -254,7 +254,7 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<Plan> {
         },
         hostname,
         root,
-        pool: Pool { size: policy.disk - reserved, inodes: policy.inodes },
+        pool: Some(Pool { size: policy.disk - reserved, inodes: policy.inodes }),
         steps,
         process: Process {
             argv: policy.command.clone(),
@@ -263,7 +263,7 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<Plan> {
             uid: policy.uid,
             gid: policy.gid,
             groups: setgroups.then(|| policy.groups.clone()),
-            caps,
+            caps: super::caps::CapSets::kept(caps, policy.uid),
             no_new_privs: policy.no_new_privs,
             seccomp: filter::seccomp_filter(policy, caps, facts)?,
             rlimits: rlimits::plan(&policy.ulimits, &facts.hard_rlimits),
@@ -279,6 +279,7 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<Plan> {
             output: policy.output_limit,
             stop: policy.stop_signal.map(|s| (s, policy.stop_timeout)),
         },
+        details: super::detail::Details::default(),
     };
     super::check::check(&plan, facts, policy.groups.is_empty())?;
     Ok(plan)
@@ -292,6 +293,7 @@ fn root(policy: &Policy, facts: &Facts, userns: bool) -> Root {
             .map_or(RootSource::Pool, |dir| RootSource::Directory(dir.clone())),
         read_only: policy.read_only,
         idmap: userns && facts.privileged && !policy.no_idmap,
+        guarded: true,
     }
 }
 

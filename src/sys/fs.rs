@@ -96,6 +96,37 @@ pub fn symlink_at(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> Result<()>
     check_int(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), name.as_ptr()) }).map(drop)
 }
 
+/// `mknodat(dir, name, mode, device)`.
+pub fn mknod_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32, device: u64) -> Result<()> {
+    // SAFETY: the name is a live C string.
+    check_int(unsafe { libc::mknodat(dir.as_raw_fd(), name.as_ptr(), mode, device) }).map(drop)
+}
+
+/// `unlinkat(dir, name, 0)`.
+pub fn unlink_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    // SAFETY: the name is a live C string.
+    check_int(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
+}
+
+/// `chroot(".")`.
+pub fn chroot_here() -> Result<()> {
+    // SAFETY: a static C string.
+    check_int(unsafe { libc::chroot(c".".as_ptr()) }).map(drop)
+}
+
+/// `setdomainname(name)` of the current UTS namespace.
+pub fn set_domainname(name: &CStr) -> Result<()> {
+    // SAFETY: the kernel reads `len` bytes of the live C string.
+    check_int(unsafe { libc::setdomainname(name.as_ptr(), name.count_bytes()) }).map(drop)
+}
+
+/// `fchownat(dir, name, AT_SYMLINK_NOFOLLOW)`.
+pub fn chown_at(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> Result<()> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the name is a live C string.
+    check_int(unsafe { libc::fchownat(dir.as_raw_fd(), name.as_ptr(), uid, gid, flags) }).map(drop)
+}
+
 /// `unlinkat(dir, name, AT_REMOVEDIR)`.
 pub fn rmdir_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     // SAFETY: the name is a live C string.
@@ -192,6 +223,86 @@ pub fn statfs(fd: BorrowedFd<'_>) -> Result<FsStat> {
         inodes: s.f_files,
         inodes_free: s.f_ffree,
     })
+}
+
+/// The names in a directory, by getdents64(2) and without a heap.
+#[derive(Debug)]
+pub struct DirEntries<'d> {
+    dir: BorrowedFd<'d>,
+    buf: Entries,
+    len: usize,
+    at: usize,
+}
+
+/// Aligned as the kernel's records are.
+#[repr(C, align(8))]
+#[derive(Debug)]
+struct Entries([u8; 4096]);
+
+impl<'d> DirEntries<'d> {
+    /// Reads from where the descriptor is.
+    #[must_use]
+    pub fn new(dir: BorrowedFd<'d>) -> DirEntries<'d> {
+        DirEntries { dir, buf: Entries([0; 4096]), len: 0, at: 0 }
+    }
+
+    /// The next name; `None`: that was all.
+    #[allow(clippy::should_implement_trait)] // it lends from its buffer
+    pub fn next(&mut self) -> Result<Option<&CStr>> {
+        if self.at >= self.len {
+            let size = self.buf.0.len();
+            // SAFETY: the kernel writes at most `size` bytes to the live buffer.
+            let n = check(unsafe {
+                libc::syscall(
+                    libc::SYS_getdents64,
+                    self.dir.as_raw_fd(),
+                    self.buf.0.as_mut_ptr(),
+                    size,
+                )
+            })?;
+            (self.at, self.len) = (0, usize::try_from(n).unwrap_or(0));
+            if self.len == 0 {
+                return Ok(None);
+            }
+        }
+        let damaged = super::Errno(libc::EIO);
+        // struct linux_dirent64: inode 8, offset 8, length 2, type 1, the name with a NUL.
+        let record = self.buf.0.get(self.at..self.len).ok_or(damaged)?;
+        let length = match record {
+            [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, a, b, ..] => {
+                usize::from(u16::from_ne_bytes([*a, *b]))
+            }
+            _ => return Err(damaged),
+        };
+        let name = record.get(19..length).ok_or(damaged)?;
+        self.at += length;
+        CStr::from_bytes_until_nul(name).map(Some).map_err(|_| damaged)
+    }
+}
+
+/// `readlinkat(link, "")` of a symlink opened with `O_PATH`.
+pub fn read_link<'b>(link: BorrowedFd<'_>, buf: &'b mut [u8; 4096]) -> Result<&'b CStr> {
+    let room = buf.len() - 1;
+    // SAFETY: the kernel writes at most `room` bytes to the live buffer.
+    let n = unsafe {
+        libc::readlinkat(
+            link.as_raw_fd(),
+            c"".as_ptr(),
+            buf.as_mut_ptr().cast::<libc::c_char>(),
+            room,
+        )
+    };
+    let n = usize::try_from(n).map_err(|_| super::Errno::last())?;
+    if let Some(end) = buf.get_mut(n) {
+        *end = 0;
+    }
+    CStr::from_bytes_until_nul(buf).map_err(|_| super::Errno(libc::EIO))
+}
+
+/// `ftruncate(fd, 0)`.
+pub fn truncate(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: integers only.
+    check_int(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) }).map(drop)
 }
 
 /// `lseek(fd, offset, whence)`.

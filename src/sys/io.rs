@@ -178,6 +178,50 @@ pub fn recv_many(
     Ok(n)
 }
 
+/// `accept4(listener, SOCK_CLOEXEC)`.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    loop {
+        // SAFETY: null addresses: the peer's is not wanted.
+        let fd = unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                core::ptr::null_mut(),
+                core::ptr::null_mut(),
+                libc::SOCK_CLOEXEC,
+            )
+        };
+        match check_int(fd) {
+            // SAFETY: a new descriptor that nobody else owns.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            Err(e) if e.0 == libc::EINTR || e.0 == libc::ECONNABORTED => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// `memfd_create(name)`, close-on-exec.
+pub fn memory_file(name: &core::ffi::CStr) -> Result<OwnedFd> {
+    // SAFETY: a live C string.
+    let fd = check_int(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets the window size of a terminal: columns, rows.
+pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize from the live local.
+    check_int(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
+        .map(drop)
+}
+
+/// `fcntl(F_SETFD)`: whether a descriptor is closed by execve.
+pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
+    let flags = if on { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: integers only.
+    check_int(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }).map(drop)
+}
+
 /// One descriptor of a poll(2) call.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
@@ -221,6 +265,13 @@ pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<()> {
         }
         Err(e) => Err(e),
     }
+}
+
+/// `sendfile(to, from, len)`, from where both are.
+pub fn send_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Result<usize> {
+    // SAFETY: a null offset uses the descriptor's own.
+    let n = unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), core::ptr::null_mut(), len) };
+    usize::try_from(n).map_err(|_| Errno::last())
 }
 
 /// `splice(from, to, len)`, never waiting for a pipe.
@@ -346,11 +397,15 @@ pub fn well_known(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// `fcntl(F_DUPFD_CLOEXEC, 16)`: moves a descriptor to 16 or higher, out of the way of the fixed
-/// numbers that a job's process has.
+/// [`move_above`] 16, out of the way of the fixed numbers that a job's process has.
 pub fn move_high(fd: OwnedFd) -> Result<OwnedFd> {
+    move_above(fd, 16)
+}
+
+/// `fcntl(F_DUPFD_CLOEXEC, least)`: moves a descriptor to this number or higher.
+pub fn move_above(fd: OwnedFd, least: RawFd) -> Result<OwnedFd> {
     // SAFETY: integers only; `fd` is open until it is dropped below.
-    let new = check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 16) })?;
+    let new = check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) })?;
     drop(fd);
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })

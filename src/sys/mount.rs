@@ -15,6 +15,16 @@ pub mod attr {
     pub const NODEV: u64 = 0x4;
     /// Nothing can be executed.
     pub const NOEXEC: u64 = 0x8;
+    /// Access times are not updated.
+    pub const NOATIME: u64 = 0x10;
+    /// Access times are updated always.
+    pub const STRICTATIME: u64 = 0x20;
+    /// Those of directories are not.
+    pub const NODIRATIME: u64 = 0x80;
+    /// Symlinks are not followed (Linux 5.14).
+    pub const NOSYMFOLLOW: u64 = 0x0020_0000;
+    /// What of the access times is kept: these bits are one value.
+    pub const ATIME: u64 = 0x70;
     /// Mapped by a user namespace (Linux 5.12).
     pub const IDMAP: u64 = 0x0010_0000;
 }
@@ -67,6 +77,19 @@ pub fn set_attr(
     recursive: bool,
     userns: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
+    change(tree, set, clear, libc::MS_PRIVATE, recursive, userns)
+}
+
+/// `mount_setattr(tree, propagation)`: `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or `MS_UNBINDABLE`; 0
+/// leaves it as it is.
+pub fn change(
+    tree: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    recursive: bool,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     #[repr(C)]
     struct Attr {
         set: u64,
@@ -77,7 +100,7 @@ pub fn set_attr(
     let attr = Attr {
         set,
         clear,
-        propagation: libc::MS_PRIVATE,
+        propagation,
         userns: userns.map_or(0, |fd| u64::from(fd.as_raw_fd().cast_unsigned())),
     };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
@@ -154,6 +177,24 @@ pub fn make_all_private() -> Result<()> {
     // propagation wants them.
     check_int(unsafe {
         libc::mount(core::ptr::null(), c"/".as_ptr(), core::ptr::null(), flags, core::ptr::null())
+    })
+    .map(drop)
+}
+
+/// `mount(source, ".", fstype, flags, data)`: the old call, for options that are longer than the
+/// 255 bytes that fsconfig(2) takes.
+pub fn mount_here(source: &CStr, fstype: &CStr, flags: u64, data: &CStr) -> Result<()> {
+    #[allow(clippy::unnecessary_cast)] // the width differs by architecture
+    let flags = flags as libc::c_ulong;
+    // SAFETY: all are live C strings.
+    check_int(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            c".".as_ptr(),
+            fstype.as_ptr(),
+            flags,
+            data.as_ptr().cast::<libc::c_void>(),
+        )
     })
     .map(drop)
 }

@@ -11,6 +11,9 @@ pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// New time namespace; in clone3 it shares its bit with the exit signal of clone(2) (Linux 5.6).
 pub const CLONE_NEWTIME: u64 = 0x80;
 
+/// The same for unshare(2).
+pub const CLONE_NEWTIME_UNSHARE: c_int = 0x80;
+
 /// Which side of a clone this is.
 #[derive(Debug)]
 pub enum Cloned {
@@ -53,7 +56,11 @@ pub unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
     let mut args = Args {
         flags: flags | u64::from(libc::CLONE_PIDFD.cast_unsigned()),
         pidfd: core::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        exit_signal: if flags & u64::from(libc::CLONE_PARENT.cast_unsigned()) == 0 {
+            u64::from(libc::SIGCHLD.cast_unsigned())
+        } else {
+            0
+        },
         ..Args::default()
     };
     if let Some(fd) = cgroup {
@@ -91,10 +98,17 @@ pub fn clone_into<A>(
     }
 }
 
-/// `setns(namespace, CLONE_NEWNET)`; the kernel checks that it is a network namespace.
-pub fn join_network(namespace: BorrowedFd<'_>) -> Result<()> {
+/// `setns(namespace, kind)`, `kind` being its `CLONE_NEW*`, which the kernel checks.
+pub fn join(namespace: BorrowedFd<'_>, kind: c_int) -> Result<()> {
     // SAFETY: integers only.
-    check_int(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+    check_int(unsafe { libc::setns(namespace.as_raw_fd(), kind) }).map(drop)
+}
+
+/// `ioctl(NS_GET_NSTYPE)` (Linux 4.11): the `CLONE_NEW*` of a namespace's descriptor.
+pub fn namespace_kind(fd: BorrowedFd<'_>) -> Result<c_int> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the call takes no argument.
+    check_int(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) })
 }
 
 /// A stack for a process that shares this one's memory, with a guard page below: its top.
@@ -143,6 +157,62 @@ pub fn spawn_job<A>(entry: fn(&A) -> !, argument: &A) -> Result<i32> {
         libc::clone(trampoline::<A>, new_stack()?, flags, (&raw mut call).cast::<c_void>())
     };
     check_int(pid)
+}
+
+/// [`spawn_job`] with a pidfd of the new process: its pid, its pidfd.
+pub fn spawn_watched<A>(entry: fn(&A) -> !, argument: &A) -> Result<(i32, OwnedFd)> {
+    let pid = spawn_job(entry, argument)?;
+    // Not reaped yet, so the pid is still its own.
+    match pidfd_open(pid) {
+        Ok(fd) => Ok((pid, fd)),
+        Err(e) => {
+            let _ = kill(pid, libc::SIGKILL);
+            let _ = wait4(pid, 0);
+            Err(e)
+        }
+    }
+}
+
+/// `clone(CLONE_PARENT | flags)`: a sibling, whose maker is this process's own: for what a joined
+/// namespace takes effect on for children only. The child calls `child`, as with [`clone_into`].
+pub fn clone_sibling<A>(flags: u64, child: fn(&A) -> !, argument: &A) -> Result<(i32, OwnedFd)> {
+    clone_sibling_into(flags, None, child, argument)
+}
+
+/// [`clone_sibling`] into a cgroup of v2.
+pub fn clone_sibling_into<A>(
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: fn(&A) -> !,
+    argument: &A,
+) -> Result<(i32, OwnedFd)> {
+    // With CLONE_PARENT the exit signal is the maker's own, and clone3 wants none to be named.
+    // SAFETY: the child makes only the calls of `child` and never leaves this frame.
+    match unsafe { clone3(flags | u64::from(libc::CLONE_PARENT.cast_unsigned()), cgroup) }? {
+        Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Cloned::Child => child(argument),
+    }
+}
+
+/// `execveat(program, "", argv, envp, AT_EMPTY_PATH)`; returns only on failure.
+pub fn execve_descriptor(
+    program: BorrowedFd<'_>,
+    argv: &CStringArray,
+    envp: &CStringArray,
+) -> Errno {
+    // SAFETY: the path is a static C string; the arrays end with a null pointer and point to
+    // live C strings.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
 }
 
 /// What a helper of [`spawn_helper`] does.
@@ -302,6 +372,18 @@ pub fn wait4(pid: i32, options: c_int) -> Result<Option<Waited>> {
     }))
 }
 
+/// `waitid(P_ALL, WEXITED | WNOHANG | WNOWAIT)`: a child that has ended, which stays to be reaped.
+pub fn ended_child() -> Result<Option<i32>> {
+    // SAFETY: siginfo is plain data, for which all-zero is a value.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes one siginfo to the live local.
+    check_int(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) })?;
+    // SAFETY: for a child that has ended the kernel fills in the pid; otherwise it stays 0.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid > 0).then_some(pid))
+}
+
 /// `kill(pid, signal)`, for the init, whose pids are its own children.
 pub fn kill(pid: i32, signal: c_int) -> Result<()> {
     // SAFETY: no pointers.
@@ -400,6 +482,84 @@ pub fn new_session_keyring() -> Result<()> {
         )
     })
     .map(drop)
+}
+
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`: a session keyring of this name.
+pub fn new_named_keyring(name: &CStr) -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+    // SAFETY: the kernel reads the live C string.
+    check(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr(), 0, 0, 0)
+    })
+    .map(drop)
+}
+
+/// `PR_SET_CHILD_SUBREAPER`: orphans of our descendants become our children.
+pub fn set_subreaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
+}
+
+/// `personality(persona)`.
+pub fn set_personality(persona: u64) -> Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_personality, persona) }).map(drop)
+}
+
+/// `ioprio_set(IOPRIO_WHO_PROCESS, 0, value)`.
+pub fn set_io_priority(value: u16) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: c_int = 1;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, c_int::from(value)) })
+        .map(drop)
+}
+
+/// `set_mempolicy(mode, nodes)`; up to 1,024 nodes.
+pub fn set_memory_policy(mode: u32, nodes: &[u64; 16]) -> Result<()> {
+    let none = nodes.iter().all(|word| *word == 0);
+    let pointer = if none { core::ptr::null() } else { nodes.as_ptr() };
+    let count: c_ulong = if none { 0 } else { 1025 };
+    // SAFETY: the kernel reads at most `count - 1` bits of the live array, or nothing.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, count) }).map(drop)
+}
+
+/// `sched_setattr(0, attributes)`.
+pub fn set_scheduler(s: &Scheduler) -> Result<()> {
+    #[repr(C)]
+    struct Attr {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let attr = Attr {
+        size: 48,
+        policy: s.policy,
+        flags: s.flags,
+        nice: s.nice,
+        priority: s.priority,
+        runtime: s.runtime,
+        deadline: s.deadline,
+        period: s.period,
+    };
+    // SAFETY: the struct is version 0 of the kernel's sched_attr, 48 bytes, and only read.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
+}
+
+/// How a process is scheduled: sched_setattr(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Scheduler {
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
 }
 
 /// Whether the kernel started this program with more rights than its caller has (`AT_SECURE`:

@@ -5,10 +5,10 @@
 //! and where the job's ids may write to that binary it is a way out (CVE-2019-5736). So the
 //! child first becomes this stub, from a sealed memfd, and the stub executes the job.
 //!
-//! The stub expects `argv[0]` to be the path to execute and the job's own arguments behind it.
-//! It marks descriptor 3 close-on-exec and calls execve; if that fails it sends `Failed{Exec, 0,
-//! errno}` of `crate::wire` to descriptor 3 and exits with 126. Without a descriptor 3 it exits
-//! at once: then it was not stockade that called it, but a job whose interpreter is "self", and
+//! The stub expects `argv[0]` to be the number of a descriptor, as one byte, and the path to execute
+//! behind it; the job's own arguments follow. It marks that descriptor close-on-exec and calls
+//! execve; if that fails it sends `Failed{Exec, 0, errno}` of `crate::wire` to it and exits with
+//! 126. Without such a descriptor it exits at once: then it was not stockade that called it, but a job whose interpreter is "self", and
 //! going on would execute itself for ever.
 
 use super::{Result, check_int};
@@ -37,21 +37,25 @@ core::arch::global_asm!(
     "mov r8, [rsp]",
     "lea r12, [rsp + 8]",
     "lea r13, [r12 + r8 * 8 + 8]",
-    // fcntl(3, F_SETFD, FD_CLOEXEC)
+    // The descriptor's number is in front of the path.
+    "mov r14, [r12]",
+    "movzx r15d, byte ptr [r14]",
+    "inc r14",
+    // fcntl(N, F_SETFD, FD_CLOEXEC)
     "mov eax, 72",
-    "mov edi, 3",
+    "mov edi, r15d",
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
     "test eax, eax",
     "jnz 202f",
-    // execve(argv[0], argv + 1, envp)
+    // execve(path, argv + 1, envp)
     "mov eax, 59",
-    "mov rdi, [r12]",
+    "mov rdi, r14",
     "lea rsi, [r12 + 8]",
     "mov rdx, r13",
     "syscall",
-    // write(3, {3, 32, 0, errno, 0, 0, 0}, 40)
+    // write(N, {3, 32, 0, errno, 0, 0, 0}, 40)
     "neg eax",
     "xor ecx, ecx",
     "push rcx",
@@ -62,7 +66,7 @@ core::arch::global_asm!(
     "mov rcx, 0x2000000003",
     "push rcx",
     "mov eax, 1",
-    "mov edi, 3",
+    "mov edi, r15d",
     "mov rsi, rsp",
     "mov edx, 40",
     "syscall",
@@ -102,20 +106,22 @@ core::arch::global_asm!(
     "add x20, sp, #8",
     "add x21, x20, x19, lsl #3",
     "add x21, x21, #8",
-    // fcntl(3, F_SETFD, FD_CLOEXEC)
+    "ldr x22, [x20]",
+    "ldrb w23, [x22], #1",
+    // fcntl(N, F_SETFD, FD_CLOEXEC)
     "mov x8, #25",
-    "mov x0, #3",
+    "mov x0, x23",
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
     "cbnz w0, 202f",
-    // execve(argv[0], argv + 1, envp)
+    // execve(path, argv + 1, envp)
     "mov x8, #221",
-    "ldr x0, [x20]",
+    "mov x0, x22",
     "add x1, x20, #8",
     "mov x2, x21",
     "svc #0",
-    // write(3, {3, 32, 0, errno, 0, 0, 0}, 40)
+    // write(N, {3, 32, 0, errno, 0, 0, 0}, 40)
     "neg w9, w0",
     "lsl x9, x9, #32",
     "mov x10, #3",
@@ -125,7 +131,7 @@ core::arch::global_asm!(
     "stp xzr, xzr, [sp, #16]",
     "str xzr, [sp, #32]",
     "mov x8, #64",
-    "mov x0, #3",
+    "mov x0, x23",
     "mov x1, sp",
     "mov x2, #40",
     "svc #0",

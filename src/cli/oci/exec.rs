@@ -4,9 +4,9 @@
 
 use super::args::{Parsed, invalid};
 use super::{Context, life, path_error};
-use crate::container::{ExecOptions, ExecProcess};
+use crate::container::{ExecOptions, ExecProcess, Overrides};
 use crate::error::Result;
-use crate::plan::exec::{Overrides, group, terminal_size};
+use crate::plan::oci::exec::{group, terminal_size};
 use crate::plan::values::{misc, user};
 use std::io::Read;
 
@@ -48,12 +48,14 @@ fn process(parsed: &Parsed) -> Result<ExecProcess> {
     let Some(path) = parsed.path("process") else { return typed(parsed).map(ExecProcess::Changed) };
     // A file and options that contradict it: neither may be lost without a word.
     if let Some(other) = OF_THE_PROCESS.iter().find(|o| parsed.given(o)) {
-        return Err(invalid(format!("--{other} cannot be used with --process"))
-            .hint("say it in the file"));
+        return Err(
+            invalid(format!("--{other} cannot be used with --process")).hint("say it in the file")
+        );
     }
     if parsed.words.len() > 1 {
-        return Err(invalid("a command cannot be given with --process")
-            .hint("say it in the file, as args"));
+        return Err(
+            invalid("a command cannot be given with --process").hint("say it in the file, as args")
+        );
     }
     let mut bytes = Vec::new();
     std::fs::File::open(&path)
@@ -75,7 +77,7 @@ fn typed(parsed: &Parsed) -> Result<Overrides> {
     for entry in parsed.texts("env")? {
         misc::env(entry)?;
     }
-    let owned = |name| Ok(parsed.text(name)?.map(str::to_owned));
+    let owned = |name| parsed.text(name).map(|text| text.map(str::to_owned));
     let groups = parsed.texts("additional-gids")?;
     Ok(Overrides {
         args,
@@ -105,11 +107,11 @@ mod tests {
 
     #[test]
     fn options_are_changes_and_the_command_keeps_its_own() {
-        let ExecProcess::Changed(p) = of(
-            "-t -e A=1 --env B=2 --cwd /x -u 1:2 -g 3 --additional-gids=4,5 -c CAP_KILL \
-             --no-new-privs --console-size 80x24 c ls -la -t",
-        )
-        .unwrap() else {
+        let ExecProcess::Changed(p) =
+            of("-t -e A=1 --env B=2 --cwd /x -u 1:2 -g 3 --additional-gids=4,5 -c CAP_KILL \
+             --no-new-privs --console-size 80x24 c ls -la -t")
+            .unwrap()
+        else {
             panic!("a file")
         };
         assert_eq!(p.args, ["ls", "-la", "-t"]);

@@ -9,7 +9,6 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 /// A value.
 #[derive(Debug)]
 pub(super) enum Json {
-    Null,
     Bool(bool),
     Number(serde_json::Number),
     Text(String),
@@ -20,7 +19,6 @@ pub(super) enum Json {
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self {
-            Json::Null => s.serialize_unit(),
             Json::Bool(b) => s.serialize_bool(*b),
             Json::Number(n) => n.serialize(s),
             Json::Text(t) => s.serialize_str(t),
@@ -102,8 +100,8 @@ mod tests {
 
     #[test]
     fn order_is_kept_and_text_escaped() {
-        let v = object([("z", 1u64.into()), ("a", texts(["x\"y\n"])), ("n", Json::Null)]);
-        assert_eq!(v.line(), r#"{"z":1,"a":["x\"y\n"],"n":null}"#);
+        let v = object([("z", 1u64.into()), ("a", texts(["x\"y\n"])), ("n", true.into())]);
+        assert_eq!(v.line(), r#"{"z":1,"a":["x\"y\n"],"n":true}"#);
         assert_eq!(object([("z", true.into())]).indented("\t"), "{\n\t\"z\": true\n}");
     }
 }

@@ -13,7 +13,10 @@ pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
     let id = id(parsed)?;
     let options = options(parsed)?;
     context.log.debug(|| format!("create {id} from the bundle {}", options.bundle.display()));
-    context.runtime.create(id, &options)?;
+    let container = context.runtime.create(id, &options)?;
+    for warning in container.warnings() {
+        context.log.warn(warning);
+    }
     Ok(0)
 }
 
@@ -30,7 +33,7 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
     let run = RunOptions {
         detach: parsed.on("detach"),
         keep: parsed.on("keep"),
-        no_subreaper: parsed.on("no-subreaper"),
+        subreaper: !parsed.on("no-subreaper"),
     };
     context.log.debug(|| format!("run {id} from the bundle {}", options.bundle.display()));
     let status = context.runtime.run(id, &options, run)?;

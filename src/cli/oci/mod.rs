@@ -8,6 +8,7 @@
 
 mod args;
 mod events;
+mod exec;
 mod features;
 mod json;
 mod known;
@@ -269,7 +270,7 @@ fn runtime(program: Program, global: &Parsed) -> Result<Runtime> {
             )));
         }
     };
-    Ok(Runtime::new(root).cgroup_manager(manager).rootless(rootless))
+    Ok(Runtime::new(root).cgroup_manager(manager).rootless(rootless).may_restart(true))
 }
 
 fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
@@ -282,6 +283,7 @@ fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
         "state" => state::state(context, parsed),
         "list" => state::list(context, parsed),
         "ps" => ps::ps(context, parsed),
+        "exec" => exec::exec(context, parsed),
         "pause" => events::pause(context, parsed),
         "resume" => events::resume(context, parsed),
         "events" => events::events(context, parsed),
@@ -292,7 +294,7 @@ fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
             Kind::Unsupported,
             format!("{} is not supported yet: stockade makes no checkpoints", verb.name),
         )),
-        other => Err(Error::new(Kind::Unsupported, format!("{other} is not there yet"))),
+        other => Err(invalid(format!("{other}: no such verb"))),
     }
 }
 

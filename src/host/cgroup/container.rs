@@ -34,7 +34,7 @@ mod walk;
 pub(crate) use exec::{Entry, SubCgroups};
 pub(crate) use oom::{OomEvent, OomEvents};
 pub(crate) use path::CgroupPath;
-pub(crate) use stats::Stats;
+pub use stats::Stats;
 
 use super::dir::Dir;
 use crate::error::{Error, Kind, Result};

@@ -11,17 +11,12 @@ use oci_spec::runtime::LinuxResources;
 pub(crate) use crate::host::cgroup::container::{OomEvent, OomEvents, Stats};
 
 /// Its cgroups.
-pub(super) fn cgroup(saved: &Saved) -> Result<ContainerCgroup> {
-    let value = saved.cgroup.clone().ok_or_else(|| {
+fn cgroup(saved: &Saved) -> Result<ContainerCgroup> {
+    super::cgroups::open(saved)?.ok_or_else(|| {
         let text = format!("container {} has no cgroup of its own", quote(&saved.id));
         Error::new(Kind::Unsupported, text)
             .hint("it was made with --cgroup-manager disabled, or by a user who may make none")
-    })?;
-    let paths = serde_json::from_value(value).map_err(|e| {
-        let text = format!("the state of {} is damaged: cgroup: {e}", quote(&saved.id));
-        Error::new(Kind::Refused, text)
-    })?;
-    ContainerCgroup::open(&paths)
+    })
 }
 
 /// Freezes it. Locked, so that nobody deletes or starts it meanwhile.

@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::state::{Container, Saved, Status};
+use super::hooks;
+use super::state::{CONFIG, Container, Saved, Status};
 use super::store::{Entry, Store};
 use crate::error::{Error, Kind, Result};
+use crate::plan::oci;
 use crate::plan::values::quote;
 use crate::sys::{io, process};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -69,7 +71,19 @@ pub(super) fn end(saved: &Saved, init: &OwnedFd) -> Result<()> {
 }
 
 /// Removes what a stopped container has: its cgroup with all that is still in it, and its state.
-pub(super) fn remove(entry: &Entry, saved: &Saved) -> Result<()> {
+/// Then its poststop hooks run; one that fails changes nothing.
+fn remove(entry: &Entry, saved: &Saved) -> Result<()> {
+    let hooks = entry
+        .read(CONFIG)
+        .and_then(|bytes| oci::parse(&bytes))
+        .and_then(|config| oci::hooks_of(&config))
+        .map(|hooks| hooks.poststop)
+        .unwrap_or_default();
     super::remove_cgroup(saved)?;
-    entry.remove()
+    entry.remove()?;
+    for hook in &hooks {
+        // The specification: a warning, and the others still run.
+        let _ = hooks::run("poststop", std::slice::from_ref(hook), saved, Status::Stopped);
+    }
+    Ok(())
 }

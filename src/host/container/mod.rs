@@ -1,19 +1,29 @@
 //! Containers: processes that outlive the program that made them, and what is kept of them.
 //!
 //! `store` is the state directory, `state` what is in it; `create`, `start`, `kill` and `delete`
-//! are the steps of a container's life, and `run` all of them together.
+//! are the steps of a container's life, and `run` all of them together. `launch` makes the
+//! process, with the namespaces, hooks and console of the files of those names.
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod cgroups;
+pub(crate) mod console;
 pub(crate) mod control;
+pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod exec;
+mod foreground;
+mod hooks;
 pub(crate) mod kill;
+mod launch;
+mod namespaces;
 pub(crate) mod run;
 pub(crate) mod start;
 pub mod state;
 pub mod store;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::host::cgroup::container::ContainerCgroup;
 use state::Saved;
 use std::path::Path;
 
@@ -31,34 +41,62 @@ pub(crate) struct Request<'a> {
     pub(crate) no_new_keyring: bool,
     pub(crate) cgroups: bool,
     pub(crate) rootless: Option<bool>,
+    pub(crate) may_restart: bool,
 }
 
 /// Makes a container.
 pub(crate) fn create(
-    _store: store::Store,
-    _id: &str,
-    _request: &Request<'_>,
+    store: store::Store,
+    id: &str,
+    request: &Request<'_>,
 ) -> Result<state::Container> {
-    Err(Error::new(Kind::Unsupported, "create is not there yet"))
+    create::create(store, id, request, false).map(|made| made.container)
 }
 
-fn is_frozen(_saved: &Saved) -> bool {
-    false
+/// Whether this process is in a user namespace of somebody's: the first one maps every id to
+/// itself.
+fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
+        let mut fields = map.split_ascii_whitespace();
+        (fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295"))
+    })
+}
+
+fn is_frozen(saved: &Saved) -> bool {
+    let frozen = |c: ContainerCgroup| c.is_frozen().unwrap_or(false);
+    cgroups::open(saved).ok().flatten().is_some_and(frozen)
 }
 
 fn processes(saved: &Saved) -> Result<Vec<i32>> {
-    Ok(saved.init()?.map(|_| saved.pid).into_iter().collect())
+    match cgroups::open(saved)? {
+        Some(cgroup) if cgroup.exists() => cgroup.processes(),
+        _ => Ok(saved.init()?.map(|_| saved.pid).into_iter().collect()),
+    }
 }
 
 /// Sends a signal to every process of its cgroup; `false`: it has none of its own.
-fn signal_all(_saved: &Saved, _signal: i32) -> Result<bool> {
-    Ok(false)
+fn signal_all(saved: &Saved, signal: i32) -> Result<bool> {
+    match cgroups::open(saved)? {
+        Some(cgroup) if cgroup.exists() => cgroup.signal_all(signal).map(|()| true),
+        _ => Ok(false),
+    }
 }
 
-fn thaw(_saved: &Saved) -> Result<()> {
-    Ok(())
+/// Lets frozen processes go on, so that they can end.
+fn thaw(saved: &Saved) -> Result<()> {
+    match cgroups::open(saved)? {
+        Some(cgroup) if cgroup.exists() && cgroup.is_frozen()? => cgroup.thaw(),
+        _ => Ok(()),
+    }
 }
 
-fn remove_cgroup(_saved: &Saved) -> Result<()> {
-    Ok(())
+/// Kills what is still in its cgroups, and removes them.
+fn remove_cgroup(saved: &Saved) -> Result<()> {
+    match cgroups::open(saved)? {
+        Some(mut cgroup) if cgroup.exists() => {
+            cgroup.kill_all()?;
+            cgroup.delete()
+        }
+        _ => Ok(()),
+    }
 }

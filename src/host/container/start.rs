@@ -2,10 +2,105 @@
 
 #![forbid(unsafe_code)]
 
-use super::state::Container;
+use super::hooks;
+use super::launch::{self, START};
+use super::state::{Container, Saved, Status};
+use super::store::Entry;
 use crate::error::{Error, Kind, Result};
+use crate::plan::oci::{self, spec::Config};
+use crate::plan::values::quote;
+use crate::sys::io;
+use crate::wire::{Message, SIZE, Step};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 
 /// Starts it.
-pub(crate) fn start(_container: &Container) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "start is not there yet"))
+pub(crate) fn start(container: &Container) -> Result<()> {
+    let config = oci::parse(&container.config()?)?;
+    start_with(container, &config)
+}
+
+/// The same with its configuration at hand.
+pub(super) fn start_with(container: &Container, config: &Config) -> Result<()> {
+    let entry = container.entry()?.lock()?;
+    let mut saved = Saved::read(&entry)?;
+    let alive = saved.init()?.is_some();
+    let id = quote(container.id());
+    match (saved.status, alive) {
+        (Status::Created, true) => {}
+        (_, false) => {
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                format!("cannot start container {id}: it has stopped"),
+            )
+            .hint("a container is started once; delete it and create it again"));
+        }
+        (status, true) => {
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                format!("cannot start container {id}: it is {status}"),
+            )
+            .hint("only a created container can be started"));
+        }
+    }
+    let socket = connect(&entry)?;
+    // Before the word is given: a killed starter leaves nothing that could be started twice.
+    saved.status = Status::Running;
+    saved.store(&entry)?;
+    entry.remove_file(START)?;
+    io::write_whole(socket.as_fd(), &Message::Start.to_bytes())
+        .map_err(|e| Error::os("tell the container's process to go on", e))?;
+    outcome(&socket, config)?;
+    let hooks = oci::hooks_of(config)?;
+    if hooks.poststart.is_empty() {
+        return Ok(());
+    }
+    // A hook that fails ends the container, as runc has it.
+    hooks::run("poststart", &hooks.poststart, &saved, Status::Running).inspect_err(|_| {
+        if let Ok(Some(init)) = saved.init() {
+            let _ = super::delete::end(&saved, &init);
+        }
+    })
+}
+
+fn connect(entry: &Entry) -> Result<UnixStream> {
+    let path = format!("/proc/self/fd/{}/{START}", entry.dir().as_raw_fd());
+    UnixStream::connect(path)
+        .map_err(|e| Error::os("reach the container's process, which waits for its start", e))
+}
+
+/// Waits until the program is executed, which closes the socket, or until it is known why not.
+fn outcome(socket: &UnixStream, config: &Config) -> Result<()> {
+    let mut buf = [0u8; SIZE];
+    let mut got = 0;
+    while let Some(room) = buf.get_mut(got..).filter(|room| !room.is_empty()) {
+        match io::read(socket.as_fd(), room) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(e) if e.0 == libc::EINTR => {}
+            Err(e) if e.0 == libc::ECONNRESET => break,
+            Err(e) => return Err(Error::os("hear from the container's process", e)),
+        }
+    }
+    match Message::from_bytes(&buf) {
+        Some(Message::Failed(fail)) => Err(explain(fail, config)),
+        // Either it was executed, or it was killed: then its state says so.
+        _ => Ok(()),
+    }
+}
+
+fn explain(fail: crate::wire::Fail, config: &Config) -> Error {
+    let hooks = oci::hooks_of(config).unwrap_or_default();
+    let at = usize::try_from(fail.index).unwrap_or(0);
+    if fail.step == Step::StartHook
+        && let Some(hook) = hooks.start_container.get(at)
+    {
+        return hooks::failed("startContainer", at, hook, fail.errno, "");
+    }
+    let program = config.process.as_ref().and_then(|p| p.args.first()).map_or("", String::as_str);
+    match fail.step {
+        Step::Exec => launch::explain_exec(program, fail.errno),
+        Step::Seccomp => Error::step(fail.step, "load the seccomp filter", fail.errno),
+        step => Error::step(step, "start the container's process", fail.errno),
+    }
 }

@@ -157,11 +157,13 @@ pub(crate) fn look(pid: i32) -> Option<Seen> {
 pub struct Container {
     store: Store,
     id: String,
+    /// What of its configuration had no effect, when it was just made.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Container {
     pub(crate) fn new(store: Store, id: &str) -> Container {
-        Container { store, id: id.to_owned() }
+        Container { store, id: id.to_owned(), warnings: Vec::new() }
     }
 
     /// Finds it.

@@ -56,7 +56,6 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: Arc<OwnedFd>,
-    path: PathBuf,
 }
 
 impl Store {
@@ -87,12 +86,7 @@ impl Store {
             }
         })?;
         check_private(&dir, &shown)?;
-        Ok(Store { dir: Arc::new(dir), path: path.to_owned() })
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        Ok(Store { dir: Arc::new(dir) })
     }
 
     /// The ids of all containers, sorted.
@@ -197,14 +191,6 @@ impl Entry {
         &self.id
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.store.path.join(&self.id)
-    }
-
     pub(crate) fn dir(&self) -> std::os::fd::BorrowedFd<'_> {
         self.dir.as_fd()
     }
@@ -230,11 +216,6 @@ impl Entry {
         }
         self.locked = Some(lock);
         Ok(self)
-    }
-
-    pub(crate) fn unlock(mut self) -> Entry {
-        self.locked = None;
-        self
     }
 
     /// Reads a file of it, which must be one and not too long.

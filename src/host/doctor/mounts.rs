@@ -184,7 +184,7 @@ fn try_idmap(spaces: &mut MountNamespaces, path: &CStr) -> crate::error::Result<
     let tree =
         mount::clone_tree(fs::cwd(), path, false).map_err(|e| Error::os("copy the mount", e))?;
     let one = IdMap { inside: 0, outside: 1, count: 1 };
-    let namespace = spaces.get(one, one)?;
+    let namespace = spaces.get(&[one], &[one])?;
     mount::set_attr(tree.as_fd(), attr::IDMAP, 0, false, Some(namespace))
         .map_err(|e| Error::os("map its ids", e))
 }

@@ -7,8 +7,10 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::dir::Dir;
+use crate::sys::io;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Making a node (`m`), as `BPF_DEVCG_ACC_MKNOD`.
 pub(super) const MAKE: u8 = 1;
@@ -98,9 +100,18 @@ impl Rules {
                 Error::new(Kind::Os, format!("{}/devices.list has {text:?}", dir.path))
             })
         };
+        let mut files: [Option<OwnedFd>; 2] = [None, None];
         for (allow, rule) in read()?.steps_to(&target) {
             let file = if allow { "devices.allow" } else { "devices.deny" };
-            dir.write(file, &rule).map_err(|e| {
+            let [deny_fd, allow_fd] = &mut files;
+            let slot = if allow { allow_fd } else { deny_fd };
+            let open = match slot.take() {
+                Some(fd) => Ok(fd),
+                None => dir.open_file(file, libc::O_WRONLY),
+            };
+            let written =
+                open.and_then(|fd| io::write_whole(slot.insert(fd).as_fd(), rule.as_bytes()));
+            written.map_err(|e| {
                 let error = Error::os(format!("write {rule:?} to {}/{file}", dir.path), e);
                 if allow && e.0 == libc::EPERM {
                     error.hint("the cgroup above does not allow that device itself")

@@ -58,7 +58,7 @@ fn directory(part: &Part, v2_only: bool, request: &Request<'_>, made: &mut Made)
         refuse_populated(&dir)?;
     }
     if part.controllers.iter().any(|c| c == "cpuset") {
-        fill_cpuset(part, request)?;
+        fill_cpuset(part, request, is_new)?;
     }
     if part.v2 && v2_only {
         enable_controllers(part, &dir)?;
@@ -117,7 +117,7 @@ fn refuse_populated(dir: &Dir) -> Result<()> {
 
 /// A new cpuset of v1 has neither CPUs nor memory nodes, and nobody may join it so. What was not
 /// asked for comes from above, where it may be missing as well.
-fn fill_cpuset(part: &Part, request: &Request<'_>) -> Result<()> {
+fn fill_cpuset(part: &Part, request: &Request<'_>, is_new: bool) -> Result<()> {
     let cpu = request.resources.cpu().as_ref();
     let asked = |list: Option<&Option<String>>| {
         list.and_then(Option::as_deref).is_some_and(|l| !l.is_empty())
@@ -127,8 +127,14 @@ fn fill_cpuset(part: &Part, request: &Request<'_>) -> Result<()> {
         ("cpuset.mems", asked(cpu.map(|c| c.mems()))),
     ] {
         // What is asked for is set with the other limits, but has to be within the parent's.
-        let path = if asked { above(&part.path) } else { &part.path };
-        inherit(part, path, file)?;
+        if asked {
+            inherit(part, above(&part.path), file)?;
+        } else if is_new {
+            let value = inherit(part, above(&part.path), file)?;
+            part.top.set(&format!("{}/{file}", part.path), &value)?;
+        } else {
+            inherit(part, &part.path, file)?;
+        }
     }
     Ok(())
 }

@@ -241,7 +241,7 @@ fn split(full: &str, v2: bool, table: &Table) -> Result<(Dir, String)> {
     };
     // At the usual places: /sys/fs/cgroup, or a directory in it.
     if let Some(inner) = rest.strip_prefix("sys/fs/cgroup/") {
-        if let Some(found) = open(ROOT, inner) {
+        if v2 && let Some(found) = open(ROOT, inner) {
             return Ok(found);
         }
         if let Some((name, inner)) = inner.split_once('/')

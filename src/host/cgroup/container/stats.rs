@@ -15,7 +15,7 @@ pub(super) fn sparse(value: u64) -> Sparse {
 
 /// All figures. What the host does not count stays 0 or out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Stats {
+pub struct Stats {
     pub(crate) cpu: Cpu,
     pub(crate) cpuset: Cpuset,
     pub(crate) memory: Memory,
@@ -33,10 +33,10 @@ pub(crate) struct Stats {
 
 /// `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Empty {}
+pub struct Empty {}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     pub(crate) usage: CpuUsage,
     pub(crate) throttling: Throttling,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ pub(crate) struct Cpu {
 
 /// Nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct CpuUsage {
+pub struct CpuUsage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Sparse,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,7 +60,7 @@ pub(crate) struct CpuUsage {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Throttling {
+pub struct Throttling {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) periods: Sparse,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub(crate) struct Throttling {
 
 /// Only v1 has these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Cpuset {
+pub struct Cpuset {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cpus: Vec<u16>,
     pub(crate) cpu_exclusive: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Cpuset {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Memory {
+pub struct Memory {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache: Sparse,
     pub(crate) usage: MemoryEntry,
@@ -107,7 +107,7 @@ pub(crate) struct Memory {
 
 /// Bytes. Without a limit it is the largest number that the kernel writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct MemoryEntry {
+pub struct MemoryEntry {
     pub(crate) limit: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Sparse,
@@ -118,7 +118,7 @@ pub(crate) struct MemoryEntry {
 
 /// Processes and threads; no limit is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Pids {
+pub struct Pids {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) current: Sparse,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +127,7 @@ pub(crate) struct Pids {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Blkio {
+pub struct Blkio {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) io_service_bytes_recursive: Vec<BlkioEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -149,7 +149,7 @@ pub(crate) struct Blkio {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct BlkioEntry {
+pub struct BlkioEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) major: Sparse,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,7 +162,7 @@ pub(crate) struct BlkioEntry {
 
 /// Bytes, by size of the pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Hugetlb {
+pub struct Hugetlb {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Sparse,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,7 +171,7 @@ pub(crate) struct Hugetlb {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Rdma {
+pub struct Rdma {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rdma_limit: Vec<RdmaEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -185,7 +185,7 @@ impl Rdma {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct RdmaEntry {
+pub struct RdmaEntry {
     pub(crate) device: String,
     pub(crate) hca_handles: u32,
     pub(crate) hca_objects: u32,
@@ -193,14 +193,14 @@ pub(crate) struct RdmaEntry {
 
 /// Pressure stall information (v2, Linux 4.20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Psi {
+pub struct Psi {
     pub(crate) some: PsiData,
     pub(crate) full: PsiData,
 }
 
 /// Averages in per cent, the total in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct PsiData {
+pub struct PsiData {
     pub(crate) avg10: f64,
     pub(crate) avg60: f64,
     pub(crate) avg300: f64,

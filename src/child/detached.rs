@@ -1,0 +1,161 @@
+//! A process that outlives its maker: hooks in its namespaces, and the wait until somebody says
+//! that the command is to be executed.
+
+#![forbid(unsafe_code)]
+
+use super::{Armed, At, Done, Failure};
+use crate::sys::process::CStringArray;
+use crate::sys::{Errno, fs, io, process, signal};
+use crate::wire::{Message, SIZE, Step};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+/// What such a process needs.
+#[derive(Debug)]
+pub struct ArmedDetached {
+    /// Where the one who starts it connects.
+    pub listener: OwnedFd,
+    /// The state, which hooks get as their standard input.
+    pub state: Option<OwnedFd>,
+    /// Where what hooks print goes.
+    pub output: Option<OwnedFd>,
+    /// Whether the host has hooks to run before the root is changed.
+    pub pause: bool,
+    /// Hooks before the root is changed.
+    pub create: Vec<ArmedHook>,
+    /// Hooks before the command is executed.
+    pub start: Vec<ArmedHook>,
+}
+
+/// A hook, armed.
+#[derive(Debug)]
+pub struct ArmedHook {
+    /// Its program.
+    pub path: CString,
+    /// Its arguments.
+    pub argv: CStringArray,
+    /// Its environment.
+    pub envp: CStringArray,
+    /// Nanoseconds.
+    pub timeout: Option<u64>,
+}
+
+impl ArmedDetached {
+    /// Whether the root is changed only after hooks.
+    pub(super) fn has_pause(&self) -> bool {
+        self.pause || !self.create.is_empty()
+    }
+
+    /// Lets the host run its hooks, then runs those that belong in these namespaces.
+    pub(super) fn before_root_changes(&self, armed: &Armed) -> Done {
+        let socket = armed.socket.as_fd();
+        if self.pause {
+            io::send(socket, &Message::Hooks.to_bytes(), None).at(Step::Handshake)?;
+            let mut buf = [0u8; SIZE];
+            let (n, _) = io::recv(socket, &mut buf, false).at(Step::Handshake)?;
+            if buf.get(..n).and_then(Message::from_bytes) != Some(Message::Hooked) {
+                return Err(Failure(Step::Handshake, 0, Errno(libc::EPIPE)));
+            }
+        }
+        let raw = |fd: &Option<OwnedFd>| fd.as_ref().map(AsRawFd::as_raw_fd);
+        self.run_all(&self.create, Step::CreateHook, raw(&self.state), raw(&self.output))
+    }
+
+    fn run_all(
+        &self,
+        hooks: &[ArmedHook],
+        step: Step,
+        state: Option<RawFd>,
+        output: Option<RawFd>,
+    ) -> Done {
+        for (index, hook) in (0..).zip(hooks) {
+            let state = state.ok_or(Failure(step, index, Errno(libc::EBADF)))?;
+            fs::seek(io::well_known(state), 0, libc::SEEK_SET).at_index(step, index)?;
+            run_hook(hook, state, output).at_index(step, index)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a hook's process starts with.
+type Call<'a> = (&'a ArmedHook, RawFd, Option<RawFd>);
+
+/// Runs a hook to its end, with these descriptors as its standard input and its outputs; `ETIME` if that did not come in time, `ECANCELED` if it failed.
+pub(crate) fn run_hook(
+    hook: &ArmedHook,
+    state: RawFd,
+    output: Option<RawFd>,
+) -> crate::sys::Result<()> {
+    let call: Call<'_> = (hook, state, output);
+    let (pid, pidfd) = process::spawn_watched(become_hook, &call)?;
+    let mut fds = [io::PollFd::new(pidfd.as_raw_fd(), libc::POLLIN)];
+    io::poll(&mut fds, hook.timeout)?;
+    let [ended] = fds;
+    let late = ended.revents() == 0;
+    if late {
+        process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL)?;
+    }
+    let status = loop {
+        match process::wait4(pid, 0) {
+            Ok(Some(waited)) => break waited.status,
+            Ok(None) => {}
+            Err(e) if e.0 == libc::EINTR => {}
+            Err(e) => return Err(e),
+        }
+    };
+    match status {
+        _ if late => Err(Errno(libc::ETIME)),
+        0 => Ok(()),
+        _ => Err(Errno(libc::ECANCELED)),
+    }
+}
+
+fn become_hook(&(hook, state, output): &Call<'_>) -> ! {
+    let ready = || -> crate::sys::Result<()> {
+        io::dup_inheritable(state, 0)?;
+        let output = output.unwrap_or(2);
+        io::dup_inheritable(output, 1)?;
+        io::dup_inheritable(output, 2)?;
+        // What the caller keeps open for the job is not for hooks.
+        io::close_range(3, u32::MAX)?;
+        fs::change_dir(c"/")?;
+        signal::reset_dispositions();
+        signal::set_mask(0).map(drop)
+    };
+    if ready().is_ok() {
+        let _ = process::execve(&hook.path, &hook.argv, &hook.envp);
+    }
+    process::exit_group(127)
+}
+
+/// Waits for the word to go on, on the descriptors that are left by now; then runs what hooks there
+/// are.
+pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
+    let places = armed.places();
+    // From here on it lives without its maker.
+    process::set_parent_death_signal(0).at(Step::ParentDeath)?;
+    let ready = Message::Ready.to_bytes();
+    io::write_whole(io::well_known(places.error), &ready).at(Step::Handshake)?;
+    let listener = io::well_known(places.listener);
+    loop {
+        let peer = io::accept(listener).at(Step::Wait)?;
+        let mut buf = [0u8; SIZE];
+        let mut got = 0;
+        while let Some(room) = buf.get_mut(got..).filter(|room| !room.is_empty()) {
+            match io::read(peer.as_fd(), room) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) if e.0 == libc::EINTR => {}
+                Err(_) => break,
+            }
+        }
+        // One who came and went without the word changes nothing.
+        if Message::from_bytes(&buf) == Some(Message::Start) {
+            armed.move_error_fd(peer.as_raw_fd())?;
+            break;
+        }
+    }
+    // Its maker is gone, and with it the place where what they print could be read.
+    detached.run_all(&detached.start, Step::StartHook, Some(places.state), None)?;
+    io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
+}

@@ -1,0 +1,298 @@
+//! Mounts with all that mount(8) can say of them, the cgroup file systems, and device nodes.
+//!
+//! As in `rootfs`, everything is attached to an opened target. What is a procfs, or in one, is no
+//! target unless the plan says so: a link of the image can lead there (CVE-2019-16884).
+
+#![forbid(unsafe_code)]
+
+use super::rootfs::{Options, PROC_SUPER_MAGIC, Place, Target, Tree, Work};
+use super::sources::{Opened, open_tree};
+use super::{At, Done, join_cgroups};
+use crate::sys::fs::{self, Resolve};
+use crate::sys::mount::{self, FsContext, attr};
+use crate::sys::{self, Errno, io};
+use crate::wire::{Message, SIZE, Step};
+use core::ffi::CStr;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+
+/// A mount, armed.
+#[derive(Debug)]
+pub struct ArmedMount {
+    /// What.
+    pub source: ArmedSource,
+    /// Where.
+    pub target: Place,
+    /// Attributes: set, cleared; and on all below: set, cleared.
+    pub attrs: [u64; 4],
+    /// Propagation, in this order, and whether it is meant for all below.
+    pub propagation: Vec<(u64, bool)>,
+    /// Whether it may cover something of a procfs.
+    pub over_proc: bool,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+#[allow(missing_docs)] // as in plan::detail
+pub enum ArmedSource {
+    Filesystem {
+        fstype: CString,
+        source: Option<CString>,
+        options: Options,
+        /// The same for mount(2), where an option is too long for fsconfig(2): flags, data.
+        long: Option<(u64, CString)>,
+        /// Whether only a real directory is a target.
+        strict: bool,
+        /// Whether the root of the new file system gets the mode of the directory it covers.
+        keep_mode: bool,
+        /// Whether what is there is copied into it.
+        copy_up: bool,
+    },
+    Bind {
+        tree: Tree,
+        directory: bool,
+    },
+    Cgroup {
+        hierarchies: Vec<Hierarchy>,
+        /// Symlinks to them: name, target.
+        links: Vec<(CString, CString)>,
+        /// Whether it is mounted anew, in a cgroup namespace, or comes from the supervisor.
+        anew: bool,
+    },
+}
+
+/// A cgroup hierarchy.
+#[derive(Debug)]
+pub struct Hierarchy {
+    /// Its directory below the target; empty: the target itself.
+    pub name: CString,
+    /// Type and options for a mount of it.
+    pub fstype: CString,
+    /// Options.
+    pub options: Options,
+}
+
+impl<'a> Work<'a> {
+    /// Makes the mount.
+    pub(super) fn any_mount(&mut self, m: &'a ArmedMount) -> Done {
+        match &m.source {
+            ArmedSource::Cgroup { hierarchies, links, anew } => {
+                // What is mounted shows the cgroup that its maker is in.
+                self.inbox.fill(self.socket).at(Step::Handshake)?;
+                join_cgroups(self.armed)?;
+                self.cgroups(m, hierarchies, links, *anew)
+            }
+            source => {
+                // What it shows of the network is that of its maker, and so are its rights.
+                if matches!(source, ArmedSource::Filesystem { fstype, .. } if *fstype == *c"sysfs")
+                    && let Some(network) = self.network.take()
+                {
+                    network.join()?;
+                }
+                self.one_mount(m).at(Step::Mount)
+            }
+        }
+    }
+
+    fn one_mount(&mut self, m: &'a ArmedMount) -> sys::Result<()> {
+        match &m.source {
+            ArmedSource::Filesystem { long: Some((flags, data)), fstype, source, .. } => {
+                let target = self.directory(&m.target, Resolve::InRoot, 0o755)?;
+                self.check_target(&target, m)?;
+                let source = source.as_deref().unwrap_or(fstype);
+                self.mount_old(&target, source, fstype, *flags, data)?;
+                if m.propagation.is_empty() {
+                    return Ok(());
+                }
+                let tree = self.reopen(&target)?;
+                self.apply(tree.as_fd(), m)
+            }
+            ArmedSource::Filesystem {
+                fstype, source, options, strict, keep_mode, copy_up, ..
+            } => {
+                let context = FsContext::open(fstype)?;
+                if let Some(source) = source {
+                    // Some types have none; then it is only a name.
+                    let _ = context.set(c"source", Some(source));
+                }
+                for (key, value) in options {
+                    context.set(key, value.as_deref())?;
+                }
+                // Read-only comes last where something is still written.
+                let later = if *keep_mode || *copy_up { attr::RDONLY } else { 0 };
+                let tree = context.mount(m.attrs[0] & !later)?;
+                let resolve = if *strict { Resolve::NoSymlinks } else { Resolve::InRoot };
+                let target = self.directory(&m.target, resolve, 0o755)?;
+                self.check_target(&target, m)?;
+                if *keep_mode {
+                    let mode = fs::stat(target.1.as_fd())?.mode & 0o7777;
+                    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                    let top = fs::open_at(tree.as_fd(), c".", flags, 0)?;
+                    fs::chmod(top.as_fd(), mode)?;
+                }
+                if *copy_up {
+                    super::copy_up::copy(&target.1, &tree)?;
+                }
+                let [set, _, set_below, clear_below] = m.attrs;
+                if set & later != 0 || set_below | clear_below != 0 || !m.propagation.is_empty() {
+                    self.apply(tree.as_fd(), m)?;
+                }
+                self.attach(&tree, &target)
+            }
+            ArmedSource::Bind { tree, directory } => {
+                let Some((tree, directory)) = open_tree(tree, *directory, self.inbox, self.socket)?
+                else {
+                    return Err(Errno(libc::ENOENT));
+                };
+                let target = if directory {
+                    self.directory(&m.target, Resolve::InRoot, 0o755)?
+                } else {
+                    self.file(&m.target)?
+                };
+                self.check_target(&target, m)?;
+                self.apply(tree.as_fd(), m)?;
+                self.attach(&tree, &target)
+            }
+            ArmedSource::Cgroup { .. } => Err(Errno(libc::EINVAL)),
+        }
+    }
+
+    /// mount(2) on an opened directory, which is the current one meanwhile.
+    fn mount_old(
+        &mut self,
+        target: &Target<'_>,
+        source: &CStr,
+        fstype: &CStr,
+        flags: u64,
+        data: &CStr,
+    ) -> sys::Result<()> {
+        fs::change_dir_fd(target.1.as_fd())?;
+        mount::mount_here(source, fstype, flags, data)?;
+        self.forget_below(target);
+        Ok(())
+    }
+
+    /// Attributes and propagation.
+    fn apply(&self, tree: BorrowedFd<'_>, m: &ArmedMount) -> sys::Result<()> {
+        let [set, clear, set_below, clear_below] = m.attrs;
+        let private = if m.propagation.is_empty() { libc::MS_PRIVATE } else { 0 };
+        if set_below | clear_below != 0 {
+            mount::change(tree, set_below, clear_below, private, true, None)?;
+        }
+        match mount::change(tree, set, clear, private, false, None) {
+            // What the host's mount has and whoever is not its owner cannot take away stays.
+            Err(e) if e.0 == libc::EPERM && clear & !attr::ATIME != 0 => {
+                mount::change(tree, set, clear & attr::ATIME, private, false, None)?;
+            }
+            other => other?,
+        }
+        if private != 0 {
+            return mount::change(tree, 0, 0, private, true, None);
+        }
+        for (flag, recursive) in &m.propagation {
+            mount::change(tree, 0, 0, *flag, *recursive, None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something may be mounted there.
+    fn check_target(&self, target: &Target<'_>, m: &ArmedMount) -> sys::Result<()> {
+        if !m.over_proc && fs::statfs(target.1.as_fd())?.magic == PROC_SUPER_MAGIC {
+            return Err(Errno(libc::ELOOP));
+        }
+        Ok(())
+    }
+
+    fn cgroups(
+        &mut self,
+        m: &'a ArmedMount,
+        hierarchies: &[Hierarchy],
+        links: &[(CString, CString)],
+        anew: bool,
+    ) -> Done {
+        let mut came = [-1; 32];
+        if !anew {
+            receive_trees(self.socket, &mut came).at(Step::Handshake)?;
+        }
+        self.mount_cgroups(m, hierarchies, links, anew, &came).at(Step::Mount)
+    }
+
+    fn mount_cgroups(
+        &mut self,
+        m: &'a ArmedMount,
+        hierarchies: &[Hierarchy],
+        links: &[(CString, CString)],
+        anew: bool,
+        came: &[RawFd; 32],
+    ) -> sys::Result<()> {
+        let target = self.directory(&m.target, Resolve::InRoot, 0o755)?;
+        self.check_target(&target, m)?;
+        let open = |h: &Hierarchy, at: usize| -> sys::Result<Opened> {
+            if anew {
+                let context = FsContext::open(&h.fstype)?;
+                for (key, value) in &h.options {
+                    context.set(key, value.as_deref())?;
+                }
+                return Ok(Opened::Own(context.mount(m.attrs[0])?));
+            }
+            let fd = came.get(at).copied().filter(|fd| *fd >= 0).ok_or(Errno(libc::EPROTO))?;
+            let tree = io::well_known(fd);
+            mount::set_attr(tree, m.attrs[0], 0, true, None)?;
+            Ok(Opened::Came(tree))
+        };
+        if let [only] = hierarchies
+            && only.name.is_empty()
+        {
+            let tree = open(only, 0)?;
+            self.apply(tree.as_fd(), m)?;
+            return self.attach(&tree, &target);
+        }
+        let context = FsContext::open(c"tmpfs")?;
+        context.set(c"mode", Some(c"0755"))?;
+        let top = context.mount(m.attrs[0] & !attr::RDONLY)?;
+        self.attach(&top, &target)?;
+        for (at, hierarchy) in hierarchies.iter().enumerate() {
+            fs::mkdir_at(top.as_fd(), &hierarchy.name, 0o755)?;
+            let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let place = fs::open_at(top.as_fd(), &hierarchy.name, flags, 0)?;
+            let tree = open(hierarchy, at)?;
+            mount::attach(tree.as_fd(), place.as_fd())?;
+        }
+        for (name, to) in links {
+            fs::symlink_at(to, top.as_fd(), name)?;
+        }
+        self.apply(top.as_fd(), m)
+    }
+
+    /// Makes a device node, or makes sure that what is there is this one.
+    pub(super) fn device(
+        &mut self,
+        place: &'a Place,
+        mode: u32,
+        device: u64,
+        owner: (u32, u32),
+    ) -> sys::Result<()> {
+        let (parent, name) = self.parent(place)?;
+        match fs::mknod_at(parent, name, mode, device) {
+            Ok(()) => fs::chown_at(parent, name, owner.0, owner.1),
+            Err(e) if e.0 == libc::EEXIST => {
+                let flags = libc::O_PATH | libc::O_NOFOLLOW;
+                let there = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;
+                let seen = fs::stat(there.as_fd())?;
+                let same =
+                    seen.is(mode & libc::S_IFMT) && (seen.is(libc::S_IFIFO) || seen.rdev == device);
+                if same { Ok(()) } else { Err(Errno(libc::EEXIST)) }
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn receive_trees(socket: BorrowedFd<'_>, came: &mut [RawFd; 32]) -> sys::Result<()> {
+    let mut buf = [0u8; SIZE];
+    let n = io::recv_many(socket, &mut buf, false, came)?;
+    match buf.get(..n).and_then(Message::from_bytes) {
+        Some(Message::Trees) => Ok(()),
+        _ => Err(Errno(libc::EPIPE)),
+    }
+}

@@ -1,0 +1,150 @@
+//! A container's cgroups: made, saved, opened again; and the mounts that show them inside.
+
+#![forbid(unsafe_code)]
+
+use super::Request;
+use super::state::Saved;
+use crate::child::mounts::{ArmedSource, Hierarchy};
+use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::container::{self, CgroupPath, ContainerCgroup, Found, Manager};
+use crate::plan::oci::spec::{Config, Linux};
+use crate::sys::mount;
+use crate::sys::{cred, fs};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxResources};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// What is asked of them, owned.
+pub(super) struct Asked {
+    path: CgroupPath,
+    manager: Manager,
+    rootless: bool,
+    resources: LinuxResources,
+    nodes: Vec<LinuxDevice>,
+}
+
+impl Asked {
+    pub(super) fn new(config: &Config, id: &str, request: &Request<'_>) -> Result<Asked> {
+        let empty = Linux::default();
+        let linux = config.linux.as_ref().unwrap_or(&empty);
+        let asked = Some(Path::new(&linux.cgroups_path)).filter(|p| !p.as_os_str().is_empty());
+        let nodes = linux.devices.iter().map(|d| {
+            let mut node = LinuxDevice::default();
+            node.set_path(d.path.clone());
+            node.set_typ(match d.kind.as_str() {
+                "b" => LinuxDeviceType::B,
+                "p" => LinuxDeviceType::P,
+                _ => LinuxDeviceType::C,
+            });
+            node.set_major(d.major);
+            node.set_minor(d.minor);
+            node
+        });
+        Ok(Asked {
+            path: CgroupPath::new(asked, id)?,
+            manager: if request.cgroups { Manager::Cgroupfs } else { Manager::Disabled },
+            rootless: request
+                .rootless
+                .unwrap_or_else(|| cred::euid() != 0 || super::in_user_namespace()),
+            resources: linux.resources.clone().unwrap_or_default(),
+            nodes: nodes.collect(),
+        })
+    }
+
+    /// Finds out where; checks what is asked.
+    pub(super) fn look(&self) -> Result<Found<'_>> {
+        Found::look(container::Request {
+            path: &self.path,
+            manager: self.manager,
+            rootless: self.rootless,
+            resources: &self.resources,
+            nodes: &self.nodes,
+        })
+    }
+}
+
+/// For state.json.
+pub(super) fn to_value(saved: &container::Saved) -> Result<serde_json::Value> {
+    serde_json::to_value(saved).map_err(|e| Error::new(Kind::Os, format!("save the cgroup: {e}")))
+}
+
+/// The cgroups of a container.
+pub(super) fn open(saved: &Saved) -> Result<Option<ContainerCgroup>> {
+    let Some(value) = &saved.cgroup else { return Ok(None) };
+    let saved: container::Saved = serde_json::from_value(value.clone())
+        .map_err(|e| Error::new(Kind::Refused, format!("the saved cgroup is damaged: {e}")))?;
+    ContainerCgroup::open(&saved).map(Some)
+}
+
+/// The hierarchies by directory below /sys/fs/cgroup, with the controllers of each.
+fn hierarchies(paths: &BTreeMap<String, String>) -> Vec<(Vec<&str>, &str)> {
+    let mut list: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (controller, path) in paths {
+        match list.iter_mut().find(|(_, p)| p == path) {
+            Some((controllers, _)) => controllers.push(controller),
+            None => list.push((vec![controller], path)),
+        }
+    }
+    list
+}
+
+/// The mount of the cgroup file systems as the child makes it.
+pub(crate) fn armed(paths: &BTreeMap<String, String>, anew: bool) -> Result<ArmedSource> {
+    let c = |text: &str| {
+        CString::new(text).map_err(|_| Error::new(Kind::InvalidConfig, "a cgroup's name has a NUL"))
+    };
+    let list = hierarchies(paths);
+    if list.is_empty() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "the container has no cgroup that could be mounted",
+        )
+        .hint("take the mount of the type cgroup out of config.json"));
+    }
+    let v2_alone = list.iter().all(|(controllers, _)| *controllers == [""]);
+    let mut out = Vec::with_capacity(list.len());
+    let mut links = Vec::new();
+    for (controllers, _) in &list {
+        if *controllers == [""] {
+            out.push(Hierarchy {
+                name: c(if v2_alone { "" } else { "unified" })?,
+                fstype: c("cgroup2")?,
+                options: Vec::new(),
+            });
+            continue;
+        }
+        let names: Vec<&str> =
+            controllers.iter().map(|n| n.strip_prefix("name=").unwrap_or(n)).collect();
+        let joined = names.join(",");
+        let options = controllers.iter().map(|n| match n.strip_prefix("name=") {
+            Some(name) => Ok(vec![(c("none")?, None), (c("name")?, Some(c(name)?))]),
+            None => Ok(vec![(c(n)?, None)]),
+        });
+        let options: Result<Vec<Vec<_>>> = options.collect();
+        if names.len() > 1 {
+            for name in &names {
+                links.push((c(name)?, c(&joined)?));
+            }
+        }
+        out.push(Hierarchy {
+            name: c(&joined)?,
+            fstype: c("cgroup")?,
+            options: options?.into_iter().flatten().collect(),
+        });
+    }
+    Ok(ArmedSource::Cgroup { hierarchies: out, links, anew })
+}
+
+/// Copies of the mounts of its directories, in the same order.
+pub(super) fn trees(paths: &BTreeMap<String, String>) -> Result<Vec<OwnedFd>> {
+    hierarchies(paths)
+        .into_iter()
+        .map(|(_, path)| {
+            let name = CString::new(path).unwrap_or_default();
+            mount::clone_tree(fs::cwd(), &name, false)
+                .map_err(|e| Error::os(format!("copy the mount of the cgroup {path}"), e))
+        })
+        .collect()
+}

@@ -1,0 +1,55 @@
+//! The master side of a container's terminal: handed on by a socket, or kept for a run in the
+//! foreground.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::values::quote;
+use crate::sys::io;
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Where the master goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Console<'a> {
+    /// There is no terminal.
+    None,
+    /// To whoever listens there.
+    Socket(&'a UnixStream),
+    /// To ourselves.
+    Kept(&'a RefCell<Option<OwnedFd>>),
+}
+
+impl Console<'_> {
+    pub(super) fn take(&self, master: OwnedFd) -> Result<()> {
+        match self {
+            Console::None => Err(Error::new(Kind::Refused, "a terminal that nobody asked for")),
+            // The name is what go-runc's readers are used to.
+            Console::Socket(socket) => send(socket, b"/dev/ptmx", &master),
+            Console::Kept(place) => {
+                *place.borrow_mut() = Some(master);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Connects to a socket that somebody listens on, before anything is made.
+pub(super) fn connect(path: &Path, what: &str) -> Result<UnixStream> {
+    let shown = quote(&path.to_string_lossy());
+    let failed = |e| Error::os(format!("connect to the {what} socket {shown}"), e);
+    let seen = std::fs::metadata(path).map_err(failed)?;
+    if !seen.file_type().is_socket() {
+        return Err(Error::new(Kind::InvalidConfig, format!("{shown} is no socket")));
+    }
+    UnixStream::connect(path).map_err(failed)
+}
+
+/// Sends a descriptor.
+pub(super) fn send(socket: &UnixStream, name: &[u8], fd: &OwnedFd) -> Result<()> {
+    io::send(socket.as_fd(), name, Some(fd.as_fd()))
+        .map_err(|e| Error::os("send a descriptor over a socket", e))
+}

@@ -1,0 +1,305 @@
+//! Making a container: the configuration is read and checked whole before anything exists, and
+//! whatever exists is removed again if a later step fails.
+
+#![forbid(unsafe_code)]
+
+use super::console::{self, Console};
+use super::launch::Launch;
+use super::state::{CONFIG, Container, OCI_VERSION, Saved, Status};
+use super::store::{self, Entry, Store};
+use super::{Request, cgroups};
+use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::container::ContainerCgroup;
+use crate::host::launch::{Launched, refuse_set_uid};
+use crate::host::{probe, seal, users};
+use crate::plan::detail::NamespaceKind;
+use crate::plan::oci::{self, Asked, spec::Config};
+use crate::plan::values::quote;
+use crate::plan::{Plan, RootSource};
+use crate::sys::{cred, fs};
+use std::cell::RefCell;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A container that was just made.
+pub(super) struct Made {
+    pub(super) container: Container,
+    pub(super) config: Config,
+    pub(super) pidfd: OwnedFd,
+    /// The master of its terminal, if that stays here.
+    pub(super) master: Option<OwnedFd>,
+}
+
+/// What a container is made from, read and checked.
+struct Prepared {
+    bundle: PathBuf,
+    bytes: Vec<u8>,
+    config: Config,
+    plan: Plan,
+    facts: crate::plan::facts::Facts,
+    warnings: Vec<String>,
+}
+
+fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
+    store::check_id(id)?;
+    refuse_set_uid()?;
+    let (dir, bundle) = directory(request.bundle, "the bundle")?;
+    let bytes = match request.config {
+        Some(path) => read(fs::cwd(), path)?,
+        None => read(dir.as_fd(), Path::new("config.json"))?,
+    };
+    let config = oci::parse(&bytes)?;
+    let facts = probe::probe_for_container()?;
+    let asked = Asked {
+        id,
+        bundle: &bundle,
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
+        preserved_fds: request.preserve_fds,
+        apparmor: config.has_label() && enabled("/sys/module/apparmor/parameters/enabled"),
+        selinux: config.has_label() && Path::new("/sys/fs/selinux/enforce").exists(),
+        in_user_namespace: super::in_user_namespace(),
+        kcore: Path::new("/proc/kcore").exists(),
+    };
+    let (mut plan, warnings) = oci::plan(&config, &facts, &asked)?;
+    let RootSource::Directory(rootfs) = &mut plan.root.source else {
+        return Err(Error::new(Kind::InvalidConfig, "there is no root file system"));
+    };
+    let (_, found) = directory(rootfs, "the root file system")?;
+    *rootfs = found;
+    if rootfs == Path::new("/") {
+        return Err(Error::new(Kind::Refused, "the host's root cannot be a container's")
+            .hint("give root.path a directory of its own"));
+    }
+    seal(&plan, request)?;
+    home(&mut plan)?;
+    Ok(Prepared { bundle, bytes, config, plan, facts, warnings })
+}
+
+/// While a created container waits, its process is this program. Who shares the pid namespace and may
+/// trace could reach this program's file through it (CVE-2019-5736): then it is run from where
+/// nobody can write to it. In a pid namespace of its own there is nobody else yet.
+fn seal(plan: &Plan, request: &Request<'_>) -> Result<()> {
+    let seen = !plan.is_new(NamespaceKind::Pid) && plan.namespaces.user.is_none();
+    if !seen || !request.may_restart || seal::is_sealed() {
+        return Ok(());
+    }
+    Err(seal::run_sealed())
+}
+
+/// Where the process has no HOME its account says it, as runc does.
+fn home(plan: &mut Plan) -> Result<()> {
+    let process = &mut plan.process;
+    if process.env.iter().any(|e| e.starts_with("HOME=")) {
+        return Ok(());
+    }
+    let RootSource::Directory(rootfs) = &plan.root.source else { return Ok(()) };
+    let home = users::home(rootfs, process.uid)?;
+    process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
+    Ok(())
+}
+
+pub(super) fn enabled(parameter: &str) -> bool {
+    std::fs::read(parameter).is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+/// A directory, and where it really is.
+fn directory(path: &Path, what: &str) -> Result<(OwnedFd, PathBuf)> {
+    let shown = quote(&path.to_string_lossy());
+    let failed = |e: std::io::Error| Error::os(format!("find {what} {shown}"), e);
+    let name = crate::host::arm::c_path(path)?;
+    let fd = fs::open_at(fs::cwd(), &name, libc::O_PATH | libc::O_DIRECTORY, 0)
+        .map_err(|e| failed(e.into()))?;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).map_err(failed)?;
+    Ok((fd, real))
+}
+
+fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>> {
+    let what = || format!("read {}", quote(&path.to_string_lossy()));
+    let name = crate::host::arm::c_path(path)?;
+    let fd = fs::open_at(dir, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+        .map_err(|e| Error::os(what(), e))?;
+    let file = std::fs::File::from(fd);
+    let seen = file.metadata().map_err(|e| Error::os(what(), e))?;
+    if !seen.is_file() {
+        return Err(Error::new(Kind::InvalidConfig, format!("{}: it is no file", what())));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(seen.len()).unwrap_or(0).min(1 << 20));
+    file.take(oci::MAX_CONFIG + 1).read_to_end(&mut bytes).map_err(|e| Error::os(what(), e))?;
+    Ok(bytes)
+}
+
+/// Sockets that the caller named, connected before anything is made.
+struct Sockets {
+    console: Option<UnixStream>,
+    pidfd: Option<UnixStream>,
+}
+
+fn sockets(request: &Request<'_>, plan: &Plan, foreground: bool) -> Result<Sockets> {
+    let terminal = plan.process.terminal;
+    match request.console_socket {
+        None if terminal && !foreground => {
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                "cannot allocate tty if the console socket is not given",
+            )
+            .hint("process.terminal is true: say --console-socket PATH"));
+        }
+        Some(_) if !terminal => {
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                "there is a console socket, but the process has no terminal",
+            )
+            .hint("set process.terminal to true, or leave --console-socket away"));
+        }
+        _ => {}
+    }
+    let connect = |path: Option<&Path>, what| path.map(|p| console::connect(p, what)).transpose();
+    Ok(Sockets {
+        console: connect(request.console_socket, "console")?,
+        pidfd: connect(request.pidfd_socket, "pidfd")?,
+    })
+}
+
+/// Makes it. With `foreground` a terminal may be kept here.
+pub(super) fn create(
+    store: Store,
+    id: &str,
+    request: &Request<'_>,
+    foreground: bool,
+) -> Result<Made> {
+    let prepared = prepare(id, request)?;
+    let sockets = sockets(request, &prepared.plan, foreground)?;
+    let asked = cgroups::Asked::new(&prepared.config, id, request)?;
+    let found = asked.look()?;
+    let entry = store.make(id)?;
+    let mut saved = first_state(id, &prepared, &entry)?;
+    let mut undo = Undo { entry: &entry, cgroup: None, launched: None, kept: false };
+    entry.write(CONFIG, &prepared.bytes)?;
+    saved.cgroup = Some(cgroups::to_value(&found.saved())?);
+    saved.store(&entry)?;
+    undo.cgroup = Some(found.create()?);
+    let cgroup = undo.cgroup.as_ref();
+    let paths = cgroup.map(ContainerCgroup::saved).unwrap_or_default();
+    saved.cgroup = Some(cgroups::to_value(&paths)?);
+    let kept = RefCell::new(None);
+    let launch = Launch {
+        plan: &prepared.plan,
+        facts: &prepared.facts,
+        entry: &entry,
+        cgroup,
+        cgroup_paths: &paths,
+        console: match (&sockets.console, prepared.plan.process.terminal) {
+            (Some(socket), _) => Console::Socket(socket),
+            (None, true) => Console::Kept(&kept),
+            (None, false) => Console::None,
+        },
+    };
+    undo.launched = Some(launch.run(&mut saved)?);
+    tell_pid(request, &sockets, &saved, undo.launched.as_ref())?;
+    saved.status = Status::Created;
+    saved.store(&entry)?;
+    let mut warnings = prepared.warnings;
+    if let Some(cgroup) = &undo.cgroup {
+        warnings.extend(cgroup.warnings.iter().cloned());
+    }
+    let pidfd = undo.keep()?;
+    let mut container = Container::new(store, id);
+    container.warnings = warnings;
+    Ok(Made { container, config: prepared.config, pidfd, master: kept.into_inner() })
+}
+
+fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {
+    let RootSource::Directory(rootfs) = &prepared.plan.root.source else {
+        return Err(Error::new(Kind::InvalidConfig, "there is no root file system"));
+    };
+    debug_assert_eq!(entry.id(), id);
+    Ok(Saved {
+        oci_version: OCI_VERSION.to_owned(),
+        id: id.to_owned(),
+        status: Status::Creating,
+        pid: 0,
+        pid_start: 0,
+        bundle: prepared.bundle.clone(),
+        rootfs: rootfs.clone(),
+        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        owner: cred::euid(),
+        annotations: prepared.config.annotations.clone(),
+        namespaces: crate::plan::detail::NamespaceKind::ALL
+            .into_iter()
+            .filter(|k| !prepared.plan.details.shared.contains(k))
+            .map(|k| k.name().to_owned())
+            .collect(),
+        cgroup: None,
+    })
+}
+
+/// Tells who wants to know which process it is.
+fn tell_pid(
+    request: &Request<'_>,
+    sockets: &Sockets,
+    saved: &Saved,
+    launched: Option<&Launched>,
+) -> Result<()> {
+    if let (Some(socket), Some(launched)) = (&sockets.pidfd, launched) {
+        let pidfd = crate::sys::io::duplicate(launched.pidfd())
+            .map_err(|e| Error::os("duplicate a pidfd", e))?;
+        console::send(socket, saved.id.as_bytes(), &pidfd)?;
+    }
+    match request.pid_file {
+        Some(path) => write_pid_file(path, saved.pid),
+        None => Ok(()),
+    }
+}
+
+/// Written under another name first: who waits for the file finds the number in it.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let what = || format!("write the pid file {}", quote(&path.to_string_lossy()));
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::new(Kind::InvalidConfig, format!("{}: it has no name", what())))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    let temporary = path.with_file_name(temporary);
+    std::fs::write(&temporary, pid.to_string())
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(|e| Error::os(what(), e))
+}
+
+/// Removes what was made, unless it is kept.
+struct Undo<'a> {
+    entry: &'a Entry,
+    cgroup: Option<ContainerCgroup>,
+    launched: Option<Launched>,
+    kept: bool,
+}
+
+impl Undo<'_> {
+    fn keep(mut self) -> Result<OwnedFd> {
+        self.kept = true;
+        let launched = self.launched.take();
+        launched.map_or_else(|| Err(Error::new(Kind::Os, "there is no process")), Launched::release)
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Kills and reaps the process.
+        self.launched = None;
+        // The error that brought us here is the one to be told; what cannot be removed now
+        // `delete --force` finds by the state, which then stays.
+        let gone = self.cgroup.as_mut().is_none_or(|cgroup| {
+            let _ = cgroup.kill_all();
+            cgroup.delete().is_ok()
+        });
+        if gone {
+            let _ = self.entry.remove();
+        }
+    }
+}

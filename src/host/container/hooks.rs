@@ -1,0 +1,86 @@
+//! Hooks: programs of the host's administrator at points of a container's life.
+//!
+//! They get the state on standard input and what the configuration gives them as arguments and
+//! environment, nothing of the caller's (CVE-2025-23266), and `/` as the working directory.
+
+#![forbid(unsafe_code)]
+
+use super::state::{OCI_VERSION, Saved, Status};
+use crate::child::detached::run_hook;
+use crate::error::{Error, Kind, Result};
+use crate::host::arm;
+use crate::plan::detail::Hook;
+use crate::plan::values::quote;
+use crate::sys::{fs, io};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Most of what a failed hook has printed that an error repeats.
+const SHOWN: usize = 2000;
+
+/// The state as hooks get it.
+pub(super) fn state_json(saved: &Saved, status: Status) -> Result<Vec<u8>> {
+    let pid = if status == Status::Stopped { 0 } else { saved.pid };
+    let value = serde_json::json!({
+        "ociVersion": OCI_VERSION,
+        "id": saved.id,
+        "status": status,
+        "pid": pid,
+        "bundle": saved.bundle,
+        "annotations": saved.annotations,
+    });
+    serde_json::to_vec(&value).map_err(|e| Error::new(Kind::Os, format!("write the state: {e}")))
+}
+
+/// A file in memory.
+pub(super) fn memory() -> Result<OwnedFd> {
+    io::memory_file(c"stockade").map_err(|e| Error::os("make a memory file", e))
+}
+
+/// Replaces what is in it.
+pub(super) fn fill(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+    fs::truncate(file)
+        .and_then(|()| fs::seek(file, 0, libc::SEEK_SET))
+        .and_then(|_| io::write_whole(file, bytes))
+        .map_err(|e| Error::os("fill a memory file", e))
+}
+
+/// What is in it, as far as an error shows it.
+pub(super) fn printed(file: BorrowedFd<'_>) -> String {
+    let mut bytes = vec![0; SHOWN];
+    let read = fs::seek(file, 0, libc::SEEK_SET).and_then(|_| io::read(file, &mut bytes));
+    bytes.truncate(read.unwrap_or(0));
+    let text = String::from_utf8_lossy(&bytes);
+    if text.trim().is_empty() { String::new() } else { format!(": {}", quote(text.trim())) }
+}
+
+/// Runs each in turn; the first that fails is the error.
+pub(super) fn run(name: &str, hooks: &[Hook], saved: &Saved, status: Status) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let (state, output) = (memory()?, memory()?);
+    let json = state_json(saved, status)?;
+    for (at, hook) in hooks.iter().enumerate() {
+        fill(state.as_fd(), &json)?;
+        fill(output.as_fd(), b"")?;
+        fs::seek(state.as_fd(), 0, libc::SEEK_SET).map_err(|e| Error::os("rewind a file", e))?;
+        let armed = arm::hook(hook)?;
+        run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()))
+            .map_err(|e| failed(name, at, hook, e.into_raw(), &printed(output.as_fd())))?;
+    }
+    Ok(())
+}
+
+/// The words for a hook that failed.
+pub(super) fn failed(name: &str, at: usize, hook: &Hook, errno: i32, printed: &str) -> Error {
+    let why = match errno {
+        libc::ETIME => format!(
+            "did not end within {} s and was killed",
+            hook.timeout.map_or(0, |t| t.as_secs())
+        ),
+        libc::ECANCELED => "failed, or could not be executed".to_owned(),
+        other => format!("could not be run: {}", crate::error::describe_errno(other)),
+    };
+    let path = quote(&hook.path.to_string_lossy());
+    Error::new(Kind::Os, format!("{name} hook #{at} {path} {why}{printed}"))
+}

@@ -1,0 +1,318 @@
+//! Making a container's process: one clone3, the handshake of `wire.rs`, hooks, the terminal;
+//! until it waits for its start.
+
+#![forbid(unsafe_code)]
+
+use super::namespaces::{self, Opened, Visit};
+use super::state::{Saved, Status, look};
+use super::store::Entry;
+use super::{cgroups, console, hooks};
+use crate::child::detached::ArmedDetached;
+use crate::child::namespaces::{ArmedJoin, ArmedOuter};
+use crate::child::{self, Armed};
+use crate::error::{Error, Kind, Result, Stage};
+use crate::host::arm::{self, Wiring};
+use crate::host::cgroup::container::{self, ContainerCgroup};
+use crate::host::launch::{Event, Launched, clone_flags};
+use crate::host::{exe, idmap, sources};
+use crate::plan::Plan;
+use crate::plan::detail::{MountSource, NamespaceKind};
+use crate::plan::facts::Facts;
+use crate::plan::{MountStep, values::quote};
+use crate::sys::{self, fs, io, process, signal};
+use crate::wire::{Fail, Message, Step};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+
+/// Where the one who starts a container connects.
+pub(super) const START: &str = "start";
+
+/// What a launch is given.
+pub(super) struct Launch<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) facts: &'a Facts,
+    pub(super) entry: &'a Entry,
+    pub(super) cgroup: Option<&'a ContainerCgroup>,
+    pub(super) cgroup_paths: &'a container::Saved,
+    pub(super) console: console::Console<'a>,
+}
+
+/// Kinds that a parent can join for a child of its own.
+const VISITED: [NamespaceKind; 5] = [
+    NamespaceKind::Pid,
+    NamespaceKind::Network,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Cgroup,
+];
+
+impl Launch<'_> {
+    /// Makes the process. `saved` is written before it is told to go on.
+    pub(super) fn run(&self, saved: &mut Saved) -> Result<Launched> {
+        let plan = self.plan;
+        let d = &plan.details;
+        let opened = namespaces::open(plan)?;
+        let (rootfs, pending) = arm::root(plan, self.facts.privileged, &self.cgroup_paths.paths)?;
+        let present = rootfs.present.clone();
+        let pair = io::seqpacket_pair().map_err(|e| Error::os("make a socket pair", e))?;
+        let ours = arm::out_of_the_way(pair.0, d.preserved_fds)?;
+        let theirs = arm::out_of_the_way(pair.1, d.preserved_fds)?;
+        check_preserved(d.preserved_fds)?;
+        let null = open_null()?;
+        let joins_user = opened.iter().any(|o| o.kind == NamespaceKind::User);
+        // The v1 hierarchies are joined by the child, so the namespace comes after.
+        let late = self.cgroup_paths.paths.keys().any(|controller| !controller.is_empty());
+        let detached = self.detached(&d.hooks)?;
+        let (state, output) = (copy(&detached.state)?, copy(&detached.output)?);
+        let flags = clone_flags(plan, late);
+        let list = |kinds: &dyn Fn(NamespaceKind) -> bool| -> Vec<ArmedJoin> {
+            let chosen = opened.iter().filter(|o| kinds(o.kind));
+            chosen
+                .map(|o| ArmedJoin { fd: o.fd.as_raw_fd(), kind: namespaces::flag(o.kind) })
+                .collect()
+        };
+        // A new user namespace has no rights over the others, so they are joined before.
+        let visited: &[NamespaceKind] = match (joins_user, plan.namespaces.user.is_some()) {
+            (true, _) => &[],
+            (false, true) => &VISITED,
+            (false, false) => &[NamespaceKind::Pid],
+        };
+        let wiring = Wiring {
+            socket: theirs,
+            stdio: stdio(&null),
+            unshare_cgroup: late && plan.is_new(NamespaceKind::Cgroup),
+            rlimits: Vec::new(),
+            last_cap: self.facts.last_cap,
+            exposed: exe::is_exposed(plan)?,
+            joins: if joins_user { Vec::new() } else { list(&|kind| !visited.contains(&kind)) },
+            outer: joins_user.then(|| ArmedOuter { joins: list(&|_| true), flags }),
+            detached: Some(detached),
+        };
+        let armed = arm::all(plan, Some(rootfs), wiring)?;
+        let cloned = if joins_user { 0 } else { flags };
+        let (pid, pidfd) = self.clone(&armed, cloned, &opened, visited)?;
+        let mut launched = Launched::new(pid, pidfd, ours, &armed, present);
+        if joins_user {
+            self.wait_for_sibling(&mut launched)?;
+        }
+        // Before it does anything: a killed maker leaves something that can be found.
+        saved.pid = launched.pid();
+        saved.pid_start = look(saved.pid).map_or(0, |seen| seen.start);
+        saved.store(self.entry)?;
+        // It works on the mounts while we go on; for speed only.
+        let _ = sys::sched::send_elsewhere(saved.pid);
+        if let Some(user) = &plan.namespaces.user {
+            idmap::write_maps(saved.pid, user).map_err(|e| e.during(Stage::Ids))?;
+        }
+        self.set_oom_score(saved.pid)?;
+        if let Some(state) = &state {
+            hooks::fill(state.as_fd(), &hooks::state_json(saved, Status::Creating)?)?;
+        }
+        launched.tell(plan, Message::Go, None)?;
+        sources::send(&pending, plan.namespaces.user.as_ref(), saved.pid, launched.socket.as_fd())
+            .map_err(|e| launched.last_words().map_or(e, |fail| launched.explain(plan, fail)))?;
+        drop(armed);
+        self.send_cgroups(&launched)?;
+        self.follow(&launched, saved, state.as_ref(), output.as_ref())?;
+        Ok(launched)
+    }
+
+    fn detached(&self, hooks: &crate::plan::detail::Hooks) -> Result<ArmedDetached> {
+        let high = |fd| arm::out_of_the_way(fd, self.plan.details.preserved_fds);
+        let listener = listen(self.entry)?;
+        let list = |hooks: &[crate::plan::detail::Hook]| -> Result<Vec<_>> {
+            hooks.iter().map(arm::hook).collect()
+        };
+        let inside = !hooks.create_container.is_empty() || !hooks.start_container.is_empty();
+        let memory = || hooks::memory().and_then(high);
+        Ok(ArmedDetached {
+            listener: high(listener)?,
+            state: if inside { Some(memory()?) } else { None },
+            output: if inside { Some(memory()?) } else { None },
+            pause: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
+            create: list(&hooks.create_container)?,
+            start: list(&hooks.start_container)?,
+        })
+    }
+
+    fn clone(
+        &self,
+        armed: &Armed,
+        flags: u64,
+        opened: &[Opened],
+        visited: &[NamespaceKind],
+    ) -> Result<(i32, OwnedFd)> {
+        let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;
+        let cloned = Visit::begin(opened, visited).map(|visit| {
+            let into = self.cgroup.and_then(ContainerCgroup::clone_into);
+            let cloned = process::clone_into(flags, into, child::enter, armed);
+            drop(visit);
+            cloned
+        });
+        signal::set_mask(mask).map_err(|e| Error::os("unblock signals", e))?;
+        cloned?.map_err(|e| {
+            Error::step(
+                Step::Handshake,
+                "make the container's namespaces (clone3)",
+                sys::Errno::into_raw(e),
+            )
+        })
+    }
+
+    fn wait_for_sibling(&self, launched: &mut Launched) -> Result<()> {
+        match launched.wait_event()? {
+            Event::Sibling(pid, pidfd) => launched.becomes(pid, pidfd),
+            Event::Failed(fail) => Err(launched.explain(self.plan, fail)),
+            _ => Err(Error::new(Kind::Os, "the child ended without a word")),
+        }
+    }
+
+    /// Lower needs CAP_SYS_RESOURCE, so what it is already is left alone.
+    fn set_oom_score(&self, pid: i32) -> Result<()> {
+        let Some(score) = self.plan.details.tuning.oom_score_adj else { return Ok(()) };
+        let path = format!("/proc/{pid}/oom_score_adj");
+        let failed = |e: std::io::Error| Error::os(format!("set oomScoreAdj to {score}"), e);
+        let now = std::fs::read_to_string(&path).map_err(failed)?;
+        if now.trim() == score.to_string() {
+            return Ok(());
+        }
+        match std::fs::write(&path, score.to_string()) {
+            // As runc: an ordinary user's container may have to do without.
+            Err(e) if self.facts.uid != 0 && e.raw_os_error() == Some(libc::EACCES) => Ok(()),
+            other => other.map_err(failed),
+        }
+    }
+
+    fn send_cgroups(&self, launched: &Launched) -> Result<()> {
+        if let Some(cgroup) = self.cgroup {
+            for tasks in cgroup.tasks()? {
+                launched.tell(self.plan, Message::Join, Some(tasks.as_fd()))?;
+            }
+        }
+        launched.tell(self.plan, Message::Proceed, None)?;
+        if self.plan.is_new(NamespaceKind::Cgroup) {
+            return Ok(());
+        }
+        let mounted = self
+            .plan
+            .steps
+            .iter()
+            .filter(|s| matches!(s, MountStep::Mount(m) if m.source == MountSource::Cgroup));
+        for _ in mounted {
+            let trees = cgroups::trees(&self.cgroup_paths.paths)?;
+            let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+            io::send_many(launched.socket.as_fd(), &Message::Trees.to_bytes(), &trees)
+                .map_err(|e| Error::os("send the child its cgroups", e))?;
+        }
+        Ok(())
+    }
+
+    /// Hears it until it waits.
+    fn follow(
+        &self,
+        launched: &Launched,
+        saved: &Saved,
+        state: Option<&OwnedFd>,
+        output: Option<&OwnedFd>,
+    ) -> Result<()> {
+        let plan = self.plan;
+        loop {
+            match launched.wait_event()? {
+                Event::Console(master) => self.console.take(master)?,
+                Event::Hooks => {
+                    hooks::run("prestart", &plan.details.hooks.prestart, saved, Status::Creating)?;
+                    let list = &plan.details.hooks.create_runtime;
+                    hooks::run("createRuntime", list, saved, Status::Creating)?;
+                    launched.tell(plan, Message::Hooked, None)?;
+                }
+                Event::Ready => {
+                    if let Some(state) = state {
+                        let json = hooks::state_json(saved, Status::Created)?;
+                        hooks::fill(state.as_fd(), &json)?;
+                    }
+                    return Ok(());
+                }
+                Event::Failed(fail) => return Err(self.explain(launched, fail, output)),
+                Event::End => {
+                    return Err(Error::new(
+                        Kind::Os,
+                        "the container's process ended while it was set up",
+                    )
+                    .hint("it may have been killed for its memory limit"));
+                }
+                _ => return Err(Error::new(Kind::Refused, "the child is out of step")),
+            }
+        }
+    }
+
+    fn explain(&self, launched: &Launched, fail: Fail, output: Option<&OwnedFd>) -> Error {
+        if fail.step == Step::CreateHook
+            && let (Some(output), Ok(at)) = (output, usize::try_from(fail.index))
+            && let Some(hook) = self.plan.details.hooks.create_container.get(at)
+        {
+            let printed = hooks::printed(output.as_fd());
+            return hooks::failed("createContainer", at, hook, fail.errno, &printed);
+        }
+        if fail.step == Step::Exec {
+            let program = self.plan.process.argv.first().map_or("", String::as_str);
+            return explain_exec(program, fail.errno);
+        }
+        launched.explain(self.plan, fail)
+    }
+}
+
+/// What runc says of a program that cannot be executed: its callers look for these words.
+pub(super) fn explain_exec(program: &str, errno: i32) -> Error {
+    let shown = quote(program);
+    match errno {
+        libc::ENOENT | libc::ENOTDIR if program.contains('/') => Error::new(
+            Kind::CommandNotFound,
+            format!("exec: {shown}: stat {program}: no such file or directory"),
+        ),
+        libc::ENOENT | libc::ENOTDIR => Error::new(
+            Kind::CommandNotFound,
+            format!("exec: {shown}: executable file not found in $PATH"),
+        ),
+        errno => {
+            let why = crate::error::describe_errno(errno);
+            Error::new(Kind::CommandNotExecutable, format!("exec: {shown}: {why}"))
+        }
+    }
+}
+
+fn copy(fd: &Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+    let copy = |fd: &OwnedFd| io::duplicate(fd.as_fd());
+    fd.as_ref().map(copy).transpose().map_err(|e| Error::os("duplicate a descriptor", e))
+}
+
+/// The socket in the container's directory, by the directory's descriptor: an address has room for
+/// 107 bytes only.
+fn listen(entry: &Entry) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}/{START}", entry.dir().as_raw_fd());
+    UnixListener::bind(path).map(OwnedFd::from).map_err(|e| Error::os("make the start socket", e))
+}
+
+/// The caller's standard streams; what is closed is the null device.
+pub(super) fn stdio(null: &OwnedFd) -> [RawFd; 3] {
+    [0, 1, 2].map(|fd| {
+        let open = fs::stat(io::well_known(fd)).is_ok();
+        if open { fd } else { null.as_raw_fd() }
+    })
+}
+
+pub(super) fn open_null() -> Result<OwnedFd> {
+    fs::open_at(fs::cwd(), c"/dev/null", libc::O_RDWR, 0)
+        .and_then(io::move_high)
+        .map_err(|e| Error::os("open /dev/null", e))
+}
+
+pub(super) fn check_preserved(count: u32) -> Result<()> {
+    for fd in 3..3 + count.cast_signed() {
+        fs::stat(io::well_known(fd)).map_err(|e| {
+            Error::os(format!("preserve descriptor {fd}"), e)
+                .with_kind(Kind::InvalidConfig)
+                .hint("--preserve-fds N hands on the descriptors from 3 to 2+N, which must be open")
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,435 @@
+//! The second front door: config.json of the OCI runtime specification becomes a plan.
+//!
+//! PURE, as all of the plan. Whatever makes no sense is one error, before anything is made; what
+//! runc lets pass with a warning is a warning.
+
+#![forbid(unsafe_code)]
+
+pub mod exec;
+mod mounts;
+mod namespaces;
+mod process;
+pub mod spec;
+mod sysctl;
+
+use super::detail::{self, Details, Hook, Hooks, Keyring, Lifetime, NamespaceKind, RootChange};
+use super::facts::Facts;
+use super::ids::IdMap;
+use super::values::quote;
+use super::{
+    Attrs, BindIds, Existing, Expect, MountStep, Namespaces, Plan, Resources, Root, RootSource,
+    Supervision,
+};
+use crate::error::{Error, Kind, Result};
+use spec::Config;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest configuration, bytes.
+pub const MAX_CONFIG: u64 = 16 << 20;
+
+/// Most entries of one of its lists: more than anybody has, and few enough to be looked at.
+const MOST: usize = 10_000;
+
+/// What else is asked for and known.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The bundle, an absolute path.
+    pub bundle: &'a Path,
+    /// Whether the root is changed by chroot.
+    pub no_pivot: bool,
+    /// Whether the caller's session keyring is kept.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on stay open.
+    pub preserved_fds: u32,
+    /// Whether the host has AppArmor.
+    pub apparmor: bool,
+    /// Whether the host has SELinux.
+    pub selinux: bool,
+    /// Whether the caller is in a user namespace, where no device node can be made.
+    pub in_user_namespace: bool,
+    /// Whether the host has a /proc/kcore.
+    pub kcore: bool,
+}
+
+fn bad(message: impl Into<String>, hint: &str) -> Error {
+    Error::new(Kind::InvalidConfig, message).hint(hint)
+}
+
+fn shown(path: &Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+fn maps(list: &[spec::IdMapping]) -> Vec<IdMap> {
+    list.iter()
+        .map(|m| IdMap { inside: m.container_id, outside: m.host_id, count: m.size })
+        .collect()
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// It is no JSON, or a field of it is of another type; the message says which and where.
+pub fn parse(json: &[u8]) -> Result<Config> {
+    if json.len() as u64 > MAX_CONFIG {
+        return Err(bad(
+            format!("config.json has {} bytes", json.len()),
+            "16 MiB are more than any configuration needs",
+        ));
+    }
+    serde_json::from_slice(json).map_err(|e| {
+        let text: String = e.to_string().chars().take(300).collect();
+        bad(format!("config.json: {}", text.escape_debug()), "see the OCI runtime specification")
+    })
+}
+
+/// The plan of a configuration on this host, and what has no effect of it.
+///
+/// # Errors
+/// The configuration makes no sense, or not on this host.
+pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, Vec<String>)> {
+    let mut warnings = Vec::new();
+    version(&config.oci_version)?;
+    let empty = spec::Linux::default();
+    let linux = config.linux.as_ref().unwrap_or(&empty);
+    let process = config.process.as_ref().ok_or_else(|| {
+        bad("config.json has no process", "say what is to be run: process.args and process.cwd")
+    })?;
+    sizes(config, linux)?;
+    unsupported(linux)?;
+    let (namespaces, spaces) = namespaces::plan(config, linux, facts)?;
+    let root = root(config, asked, &spaces)?;
+    let propagation = match linux.rootfs_propagation.as_str() {
+        "" => None,
+        name => Some(mounts::propagation(name).ok_or_else(|| {
+            bad(
+                format!("rootfsPropagation {} is none", quote(name)),
+                "it is one of private, slave, shared and unbindable, with an r in front for all below",
+            )
+        })?),
+    };
+    let job = process::plan(process, linux, facts, asked, &mut warnings)?;
+    let steps = steps(config, linux, asked, &spaces, process, &mut warnings)?;
+    let plan = Plan {
+        id: asked.id.to_owned(),
+        hostname: config.hostname.clone(),
+        root,
+        pool: None,
+        steps,
+        process: job.process,
+        landlock: None,
+        resources: Resources { allow_degraded: true, ..Resources::default() },
+        supervision: Supervision { wall: None, cpu: None, output: None, stop: None },
+        details: Details {
+            shared: spaces.shared.clone(),
+            joined: spaces.joined.clone(),
+            time_offsets: namespaces::time_offsets(linux, &namespaces, facts)?,
+            domainname: Some(config.domainname.clone()).filter(|d| !d.is_empty()),
+            sysctls: sysctl::plan(&linux.sysctl, config, &spaces)?,
+            keyring: if asked.no_new_keyring {
+                Keyring::Inherited
+            } else {
+                Keyring::Named(format!("_ses.{}", asked.id))
+            },
+            hooks: hooks(config)?,
+            tuning: job.tuning,
+            terminal: job.terminal,
+            lifetime: Lifetime::Detached,
+            preserved_fds: asked.preserved_fds,
+            root_change: if asked.no_pivot { RootChange::Chroot } else { RootChange::Pivot },
+            root_propagation: propagation.filter(|p| p.flag != mounts::PRIVATE),
+            exec_labels: job.labels,
+            rootfs_in_place: true,
+        },
+        namespaces,
+    };
+    Ok((plan, warnings))
+}
+
+/// `1.x.y`, with whatever behind: a later minor version adds what can be let pass.
+fn version(version: &str) -> Result<()> {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    let number = |n: &&str| !n.is_empty() && n.len() < 6 && n.bytes().all(|b| b.is_ascii_digit());
+    if numbers.len() == 3 && numbers.iter().all(number) && numbers.first() == Some(&"1") {
+        return Ok(());
+    }
+    let short: String = version.chars().take(40).collect();
+    Err(bad(
+        format!("ociVersion {} is no version 1.x.y of the specification", quote(&short)),
+        "stockade reads configurations of the versions 1.0 to 1.3",
+    ))
+}
+
+fn sizes(config: &Config, linux: &spec::Linux) -> Result<()> {
+    let lists = [
+        ("mounts", config.mounts.len()),
+        ("linux.uidMappings", linux.uid_mappings.len()),
+        ("linux.gidMappings", linux.gid_mappings.len()),
+        ("linux.devices", linux.devices.len()),
+        ("linux.maskedPaths", linux.masked_paths.len()),
+        ("linux.readonlyPaths", linux.readonly_paths.len()),
+        ("linux.sysctl", linux.sysctl.len()),
+        ("linux.namespaces", linux.namespaces.len()),
+    ];
+    match lists.iter().find(|(_, n)| *n > MOST) {
+        None => Ok(()),
+        Some((name, n)) => {
+            Err(bad(format!("{name} has {n} entries"), "10,000 are the most that are looked at"))
+        }
+    }
+}
+
+/// What the specification has and this runtime does not do: said, and not left out.
+fn unsupported(linux: &spec::Linux) -> Result<()> {
+    let no = |what: &str| {
+        Err(Error::new(Kind::Unsupported, format!("{what} is not supported"))
+            .hint("take it out of config.json"))
+    };
+    if !linux.net_devices.is_empty() {
+        return no("linux.netDevices (moving network devices into the container)");
+    }
+    let given = |v: &serde_json::Value| v.as_object().is_none_or(|o| !o.is_empty());
+    if linux.intel_rdt.as_ref().is_some_and(given) {
+        return no("linux.intelRdt");
+    }
+    Ok(())
+}
+
+fn root(config: &Config, asked: &Asked<'_>, spaces: &namespaces::Spaces) -> Result<Root> {
+    let root = config
+        .root
+        .as_ref()
+        .filter(|r| !r.path.as_os_str().is_empty())
+        .ok_or_else(|| bad("config.json has no root.path", "name the root file system"))?;
+    if !spaces.is_new(NamespaceKind::Mount) {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "a container without a new mount namespace is not supported",
+        )
+        .hint("add {\"type\": \"mount\"} to linux.namespaces: its mounts would be the host's"));
+    }
+    Ok(Root {
+        source: RootSource::Directory(asked.bundle.join(&root.path)),
+        read_only: root.readonly,
+        idmap: false,
+        guarded: false,
+    })
+}
+
+/// Everything that is put into the root, in its order: the mounts as given, devices, what belongs
+/// in /dev, the working directory; then what is closed for writing or hidden.
+fn steps(
+    config: &Config,
+    linux: &spec::Linux,
+    asked: &Asked<'_>,
+    spaces: &namespaces::Spaces,
+    process: &spec::Process,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<MountStep>> {
+    let mut steps = Vec::with_capacity(config.mounts.len() + 48);
+    let inherited = mounts::propagation(&linux.rootfs_propagation)
+        .filter(|p| p.flag == mounts::SLAVE || p.flag == mounts::SHARED);
+    let mut own_dev = true;
+    for m in &config.mounts {
+        let mount = mounts::mount(m, asked.bundle, inherited, warnings)?;
+        let is_bind = matches!(mount.source, detail::MountSource::Bind { .. });
+        if is_bind && mount.target == Path::new("/dev") {
+            own_dev = false;
+        }
+        steps.push(MountStep::Mount(Box::new(mount)));
+    }
+    let bind = spaces.user || asked.in_user_namespace;
+    devices(&mut steps, linux, own_dev, bind)?;
+    if own_dev {
+        dev_links(&mut steps, asked.kcore);
+    }
+    steps.push(MountStep::WorkingDirectory { target: mounts::clean(Path::new(&process.cwd)) });
+    for path in &linux.readonly_paths {
+        let target = absolute("linux.readonlyPaths", path)?;
+        steps.push(MountStep::ReadOnly { target });
+    }
+    for path in &linux.masked_paths {
+        steps.push(MountStep::Mask { target: absolute("linux.maskedPaths", path)? });
+    }
+    Ok(steps)
+}
+
+fn absolute(what: &str, path: &Path) -> Result<PathBuf> {
+    if path.is_absolute() && path != Path::new("/") {
+        return Ok(mounts::clean(path));
+    }
+    Err(bad(format!("{} in {what} is no absolute path", shown(path)), "begin it with /"))
+}
+
+/// The devices that the specification gives to every container.
+const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+fn devices(
+    steps: &mut Vec<MountStep>,
+    linux: &spec::Linux,
+    own_dev: bool,
+    bind: bool,
+) -> Result<()> {
+    let mut list: Vec<detail::Device> = Vec::with_capacity(DEFAULT_DEVICES.len());
+    for (path, major, minor) in DEFAULT_DEVICES {
+        list.push(detail::Device {
+            target: path.into(),
+            kind: libc::S_IFCHR,
+            major,
+            minor,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        });
+    }
+    if !own_dev {
+        list.clear();
+    }
+    for d in &linux.devices {
+        let device = device(d)?;
+        list.retain(|other| other.target != device.target);
+        list.push(device);
+    }
+    for d in list {
+        if !bind || d.kind == libc::S_IFIFO {
+            steps.push(MountStep::Device(d));
+            continue;
+        }
+        let expect = if d.kind == libc::S_IFCHR {
+            Expect::CharDevice(d.major, d.minor)
+        } else {
+            Expect::Any
+        };
+        steps.push(MountStep::Bind {
+            source: d.target.clone(),
+            target: d.target,
+            attrs: Attrs { no_suid: true, no_exec: true, ..Attrs::default() },
+            ids: BindIds::Plain,
+            expect,
+            optional: false,
+        });
+    }
+    Ok(())
+}
+
+fn device(d: &spec::Device) -> Result<detail::Device> {
+    let named = shown(&d.path);
+    let kind = match d.kind.as_str() {
+        "c" | "u" => libc::S_IFCHR,
+        "b" => libc::S_IFBLK,
+        "p" => libc::S_IFIFO,
+        other => {
+            return Err(bad(
+                format!("the device {named} is of the type {}", quote(other)),
+                "a device is c, b, u or p",
+            ));
+        }
+    };
+    if !d.path.is_absolute() || d.path == Path::new("/") {
+        return Err(bad(format!("the device {named} has no absolute path"), "begin it with /"));
+    }
+    let number = |n: i64, most: u32| {
+        u32::try_from(n).ok().filter(|n| *n <= most).ok_or_else(|| {
+            bad(
+                format!("the device {named} has the number {n}"),
+                "device numbers are 12 and 20 bits",
+            )
+        })
+    };
+    let fifo = kind == libc::S_IFIFO;
+    Ok(detail::Device {
+        target: mounts::clean(&d.path),
+        kind,
+        major: if fifo { 0 } else { number(d.major, 0xfff)? },
+        minor: if fifo { 0 } else { number(d.minor, 0xf_ffff)? },
+        mode: d.file_mode.unwrap_or(0o666) & 0o7777,
+        uid: d.uid.unwrap_or(0),
+        gid: d.gid.unwrap_or(0),
+    })
+}
+
+fn dev_links(steps: &mut Vec<MountStep>, kcore: bool) {
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
+    let core = kcore.then_some(("core", "/proc/kcore"));
+    for (name, to) in links.into_iter().chain(core) {
+        let target = format!("/dev/{name}").into();
+        steps.push(MountStep::Symlink { target, to: to.into(), existing: Existing::Keep });
+    }
+    steps.push(MountStep::Symlink {
+        target: "/dev/ptmx".into(),
+        to: "pts/ptmx".into(),
+        existing: Existing::Replace,
+    });
+}
+
+fn hooks(config: &Config) -> Result<Hooks> {
+    let Some(h) = &config.hooks else { return Ok(Hooks::default()) };
+    let list = |name: &str, hooks: &[spec::Hook]| -> Result<Vec<Hook>> {
+        hooks.iter().map(|hook| self::hook(name, hook)).collect()
+    };
+    Ok(Hooks {
+        prestart: list("prestart", &h.prestart)?,
+        create_runtime: list("createRuntime", &h.create_runtime)?,
+        create_container: list("createContainer", &h.create_container)?,
+        start_container: list("startContainer", &h.start_container)?,
+        poststart: list("poststart", &h.poststart)?,
+        poststop: list("poststop", &h.poststop)?,
+    })
+}
+
+fn hook(name: &str, h: &spec::Hook) -> Result<Hook> {
+    if !h.path.is_absolute() {
+        return Err(bad(
+            format!("the {name} hook {} has no absolute path", shown(&h.path)),
+            "begin it with /",
+        ));
+    }
+    let timeout = match h.timeout {
+        None => None,
+        Some(seconds) => match u64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => Some(Duration::from_secs(seconds)),
+            _ => {
+                return Err(bad(
+                    format!("the {name} hook {} has the timeout {seconds}", shown(&h.path)),
+                    "a timeout is a number of seconds above 0",
+                ));
+            }
+        },
+    };
+    Ok(Hook { path: h.path.clone(), args: h.args.clone(), env: h.env.clone(), timeout })
+}
+
+/// The hooks of a configuration, for a container that exists.
+///
+/// # Errors
+/// One makes no sense.
+pub fn hooks_of(config: &Config) -> Result<Hooks> {
+    hooks(config)
+}
+
+/// Used by the namespaces' part.
+fn new_namespaces(user: Option<super::UserNamespace>, spaces: &namespaces::Spaces) -> Namespaces {
+    Namespaces {
+        user,
+        network: spaces.is_new(NamespaceKind::Network),
+        time: spaces.is_new(NamespaceKind::Time),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! Mounts of a configuration: the options of mount(8) and of the runtime specification.
+
+#![forbid(unsafe_code)]
+
+use super::spec;
+use super::{bad, shown};
+use crate::error::{Kind, Result};
+use crate::plan::detail::{AttrBits, Mount, MountIds, MountSource, Propagation};
+use std::path::{Component, Path, PathBuf};
+
+// linux/mount.h, for mount_setattr(2)
+const RDONLY: u64 = 0x1;
+const NOSUID: u64 = 0x2;
+const NODEV: u64 = 0x4;
+const NOEXEC: u64 = 0x8;
+const NOATIME: u64 = 0x10;
+const STRICTATIME: u64 = 0x20;
+const ATIME: u64 = 0x70;
+const NODIRATIME: u64 = 0x80;
+const NOSYMFOLLOW: u64 = 0x0020_0000;
+
+// MS_* of mount(2)
+pub(super) const UNBINDABLE: u64 = 1 << 17;
+pub(super) const PRIVATE: u64 = 1 << 18;
+pub(super) const SLAVE: u64 = 1 << 19;
+pub(super) const SHARED: u64 = 1 << 20;
+
+/// Option, bits that it sets, bits that it clears. With an `r` in front it is meant for all below.
+const ATTRIBUTES: &[(&str, u64, u64)] = &[
+    ("ro", RDONLY, 0),
+    ("rw", 0, RDONLY),
+    ("nosuid", NOSUID, 0),
+    ("suid", 0, NOSUID),
+    ("nodev", NODEV, 0),
+    ("dev", 0, NODEV),
+    ("noexec", NOEXEC, 0),
+    ("exec", 0, NOEXEC),
+    ("nodiratime", NODIRATIME, 0),
+    ("diratime", 0, NODIRATIME),
+    ("nosymfollow", NOSYMFOLLOW, 0),
+    ("symfollow", 0, NOSYMFOLLOW),
+    ("noatime", NOATIME, ATIME),
+    ("atime", 0, ATIME),
+    ("relatime", 0, ATIME),
+    ("norelatime", 0, ATIME),
+    ("strictatime", STRICTATIME, ATIME),
+    ("nostrictatime", 0, ATIME),
+];
+
+const PROPAGATIONS: &[(&str, u64)] =
+    &[("private", PRIVATE), ("shared", SHARED), ("slave", SLAVE), ("unbindable", UNBINDABLE)];
+
+/// Flags of a superblock, which a file system gets and a bind has already.
+const OF_THE_FILE_SYSTEM: &[&str] = &["sync", "async", "dirsync", "mand", "lazytime", "silent"];
+/// What is so anyway, or means something to mount(8) alone.
+const NOTHING: &[&str] =
+    &["defaults", "nomand", "nolazytime", "loud", "iversion", "noiversion", "remount", "nofail"];
+
+/// A propagation by its name.
+pub(super) fn propagation(name: &str) -> Option<Propagation> {
+    let of = |name: &str| PROPAGATIONS.iter().find(|(n, _)| *n == name).map(|(_, flag)| *flag);
+    if let Some(flag) = of(name) {
+        return Some(Propagation { flag, recursive: false });
+    }
+    let flag = of(name.strip_prefix('r')?)?;
+    Some(Propagation { flag, recursive: true })
+}
+
+/// What is read from a list of options.
+#[derive(Default)]
+struct Options {
+    attrs: AttrBits,
+    propagation: Vec<Propagation>,
+    /// Whether it is recursive.
+    bind: Option<bool>,
+    idmap: Option<bool>,
+    copy_up: bool,
+    rest: Vec<(String, Option<String>)>,
+}
+
+fn put(set: &mut u64, clear: &mut u64, on: u64, off: u64) {
+    *set = *set & !off | on;
+    *clear = *clear & !on | off;
+}
+
+fn read(list: &[String]) -> Options {
+    let mut o = Options::default();
+    for option in list {
+        let attribute = |name: &str| ATTRIBUTES.iter().find(|(n, _, _)| *n == name);
+        if let Some((_, on, off)) = attribute(option) {
+            put(&mut o.attrs.set, &mut o.attrs.clear, *on, *off);
+        } else if let Some((_, on, off)) = option.strip_prefix('r').and_then(attribute) {
+            put(&mut o.attrs.set_below, &mut o.attrs.clear_below, *on, *off);
+        } else if let Some(propagation) = propagation(option) {
+            o.propagation.push(propagation);
+        } else {
+            match option.as_str() {
+                "bind" => o.bind = Some(o.bind.unwrap_or(false)),
+                "rbind" => o.bind = Some(true),
+                "idmap" => o.idmap = Some(false),
+                "ridmap" => o.idmap = Some(true),
+                "tmpcopyup" => o.copy_up = true,
+                word if NOTHING.contains(&word) || word.is_empty() => {}
+                word => o.rest.push(match word.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (word.to_owned(), None),
+                }),
+            }
+        }
+    }
+    o
+}
+
+/// What may be mounted over in a procfs, as runc lets it: files that tell of the host's load and
+/// memory, which lxcfs stands in for.
+const OVER_PROC: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// A path in the container: absolute, and without `.` and `..`.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// One mount.
+pub(super) fn mount(
+    m: &spec::Mount,
+    bundle: &Path,
+    default: Option<Propagation>,
+    warnings: &mut Vec<String>,
+) -> Result<Mount> {
+    if m.destination.as_os_str().is_empty() {
+        return Err(bad("a mount has no destination", "give each of mounts a destination"));
+    }
+    if m.destination.is_relative() {
+        warnings.push(format!("the mount destination {} is not absolute", shown(&m.destination)));
+    }
+    let target = clean(&m.destination);
+    let mut options = read(&m.options);
+    let bind = options.bind.or((m.kind == "bind").then_some(false));
+    let over_proc = place_in_proc(&target, m, bind.is_some())?;
+    if target == Path::new("/") {
+        return Err(bad(
+            "nothing may be mounted on the root of the container",
+            "the root file system is root.path",
+        )
+        .with_kind(Kind::Refused));
+    }
+    let mapped = !m.uid_mappings.is_empty() || !m.gid_mappings.is_empty();
+    if mapped && (m.uid_mappings.is_empty() || m.gid_mappings.is_empty()) {
+        return Err(bad(
+            format!("the mount on {} has mappings of one kind of ids only", shown(&target)),
+            "give it uidMappings and gidMappings, or neither",
+        ));
+    }
+    let source = match bind {
+        Some(recursive) => {
+            for (key, _) in &options.rest {
+                if !OF_THE_FILE_SYSTEM.contains(&key.as_str()) {
+                    warnings.push(format!(
+                        "the option {} has no effect on the bind mount on {}",
+                        crate::plan::values::quote(key),
+                        shown(&target)
+                    ));
+                }
+            }
+            if m.source.as_os_str().is_empty() {
+                return Err(bad(
+                    format!("the bind mount on {} has no source", shown(&target)),
+                    "give it a source",
+                ));
+            }
+            let ids = (mapped || options.idmap.is_some()).then(|| MountIds {
+                // The configuration says it from the container's side: what is on disk shows as
+                // what the container has.
+                uids: super::maps(&m.uid_mappings),
+                gids: super::maps(&m.gid_mappings),
+                recursive: options.idmap.unwrap_or(recursive),
+            });
+            if options.copy_up {
+                return Err(bad(
+                    format!("tmpcopyup is for a tmpfs, and {} is a bind mount", shown(&target)),
+                    "leave it away",
+                ));
+            }
+            MountSource::Bind {
+                source: bundle.join(&m.source),
+                recursive,
+                ids,
+                kernel_only: over_proc && !OVER_PROC.iter().any(|p| target == Path::new(p))
+                    || target == Path::new("/sys"),
+            }
+        }
+        None if mapped || options.idmap.is_some() => {
+            return Err(bad(
+                format!("ids can be mapped for bind mounts alone, and {} is none", shown(&target)),
+                "leave the mappings away",
+            ));
+        }
+        None if m.kind == "cgroup" || m.kind == "cgroup2" => MountSource::Cgroup,
+        None if m.kind.is_empty() || m.kind == "none" => {
+            return Err(bad(
+                format!("the mount on {} has neither a type nor the option bind", shown(&target)),
+                "say what it is",
+            ));
+        }
+        None => {
+            if options.copy_up && m.kind != "tmpfs" {
+                return Err(bad(
+                    format!("tmpcopyup is for a tmpfs, and {} is none", shown(&target)),
+                    "leave it away",
+                ));
+            }
+            // Has no effect since Linux 4.7, and fsconfig(2) does not know it.
+            options.rest.retain(|(key, _)| m.kind != "devpts" || key != "newinstance");
+            options.rest.retain(|(key, _)| key != "async");
+            MountSource::Filesystem {
+                fstype: m.kind.clone(),
+                source: Some(m.source.to_string_lossy().into_owned()).filter(|s| !s.is_empty()),
+                options: options.rest,
+                copy_up: options.copy_up,
+            }
+        }
+    };
+    // What is told of the whole host is told of, and nothing in it is a program or a device.
+    let mut propagation = options.propagation;
+    if propagation.is_empty()
+        && let (Some(default), MountSource::Bind { .. }) = (default, &source)
+    {
+        propagation.push(default);
+    }
+    Ok(Mount { target, source, attrs: options.attrs, propagation, over_proc })
+}
+
+/// Whether it covers a procfs or a part of it. Only a procfs itself may, and a few files; anything
+/// else would stand in for what the kernel says (CVE-2019-16884, CVE-2019-19921).
+fn place_in_proc(target: &Path, m: &spec::Mount, bind: bool) -> Result<bool> {
+    let Ok(below) = target.strip_prefix("/proc") else { return Ok(false) };
+    let whole = below.as_os_str().is_empty();
+    if whole && (m.kind == "proc" || bind) || OVER_PROC.iter().any(|p| target == Path::new(p)) {
+        return Ok(true);
+    }
+    Err(bad(
+        format!("{} cannot be mounted over: it is inside /proc", shown(target)),
+        "only a file system of the type proc is for /proc, and a few of its files may be covered",
+    )
+    .with_kind(Kind::Refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(destination: &str, kind: &str, options: &[&str]) -> Result<Mount> {
+        let m = spec::Mount {
+            destination: destination.into(),
+            kind: kind.into(),
+            source: "src".into(),
+            options: options.iter().map(ToString::to_string).collect(),
+            ..spec::Mount::default()
+        };
+        mount(&m, Path::new("/bundle"), None, &mut Vec::new())
+    }
+
+    #[test]
+    fn options_are_read_as_mount_has_them() {
+        let m = one("/a", "tmpfs", &["nosuid", "ro", "mode=755", "size=64k", "rprivate"]).unwrap();
+        assert_eq!(m.attrs.set, NOSUID | RDONLY);
+        assert_eq!(m.propagation, [Propagation { flag: PRIVATE, recursive: true }]);
+        let MountSource::Filesystem { options, .. } = &m.source else { panic!() };
+        assert_eq!(options.len(), 2);
+        assert_eq!(options[1], ("size".to_owned(), Some("64k".to_owned())));
+        // The last one counts.
+        assert_eq!(one("/a", "tmpfs", &["ro", "rw"]).unwrap().attrs.set, 0);
+        let m = one("/a", "bind", &["rbind", "rro", "rnosuid"]).unwrap();
+        assert_eq!(m.attrs.set_below, RDONLY | NOSUID);
+        let MountSource::Bind { source, recursive: true, .. } = &m.source else { panic!() };
+        assert_eq!(source, Path::new("/bundle/src"));
+    }
+
+    #[test]
+    fn t7_only_a_procfs_and_some_files_may_be_put_over_proc() {
+        for (target, kind) in [
+            ("/proc", "tmpfs"),
+            ("/proc/self/attr", "tmpfs"),
+            ("/proc/self/attr", "bind"),
+            ("/proc/sys", "bind"),
+            ("/x/../proc/1", "bind"),
+            ("/proc/meminfo/..", "tmpfs"),
+            ("/", "tmpfs"),
+            ("/..", "bind"),
+        ] {
+            assert!(one(target, kind, &[]).is_err(), "{kind} on {target}");
+        }
+        for (target, kind) in [("/proc", "proc"), ("/proc/meminfo", "bind"), ("/process", "tmpfs")]
+        {
+            assert!(one(target, kind, &[]).is_ok(), "{kind} on {target}");
+        }
+        // What is bound there has to be one.
+        let MountSource::Bind { kernel_only: true, .. } = one("/proc", "bind", &[]).unwrap().source
+        else {
+            panic!()
+        };
+    }
+}

@@ -1,0 +1,371 @@
+//! The process of a configuration.
+
+#![forbid(unsafe_code)]
+
+use super::{Asked, bad, spec};
+use crate::error::{Error, Kind, Result};
+use crate::plan::caps::{self, CapSets};
+use crate::plan::detail::{Scheduler, Terminal, Tuning};
+use crate::plan::facts::Facts;
+use crate::plan::rlimits::{self, Rlimit};
+use crate::plan::seccomp::{self, Arch, Extra};
+use crate::plan::values::quote;
+use crate::plan::{Process, Seccomp, SeccompWhen};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+
+/// The parts of the plan that follow.
+pub(super) struct Job {
+    pub(super) process: Process,
+    pub(super) tuning: Tuning,
+    pub(super) terminal: Terminal,
+    pub(super) labels: Vec<(String, String)>,
+}
+
+pub(super) fn plan(
+    p: &spec::Process,
+    linux: &spec::Linux,
+    facts: &Facts,
+    asked: &Asked<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Job> {
+    if p.args.first().is_none_or(String::is_empty) {
+        return Err(bad("process.args is empty", "say what is to be run"));
+    }
+    if !p.cwd.starts_with('/') {
+        return Err(bad(
+            format!("process.cwd {} is no absolute path", quote(&p.cwd)),
+            "begin it with /",
+        ));
+    }
+    environment(&p.env)?;
+    if let Some(umask) = p.user.umask.filter(|u| *u > 0o777) {
+        return Err(bad(format!("process.user.umask is {umask:o} (octal)"), "0777 is the most"));
+    }
+    for id in [p.user.uid, p.user.gid].into_iter().chain(p.user.additional_gids.iter().copied()) {
+        if id == u32::MAX {
+            return Err(bad(
+                "4294967295 is no id of a user or group",
+                "the kernel takes it for \"leave it as it is\"",
+            ));
+        }
+    }
+    let caps = capabilities(p.capabilities.as_ref(), facts, warnings);
+    let process = Process {
+        argv: p.args.clone(),
+        env: p.env.clone(),
+        cwd: p.cwd.clone(),
+        uid: p.user.uid,
+        gid: p.user.gid,
+        groups: groups(p, linux, facts)?,
+        caps,
+        no_new_privs: p.no_new_privileges,
+        seccomp: filter(linux.seccomp.as_ref(), p.no_new_privileges, warnings)?,
+        rlimits: limits(&p.rlimits)?,
+        umask: p.user.umask.unwrap_or(0o022),
+        init: false,
+        terminal: p.terminal,
+    };
+    Ok(Job {
+        process,
+        tuning: tuning(p, linux)?,
+        terminal: Terminal {
+            size: p
+                .console_size
+                .as_ref()
+                .filter(|s| p.terminal && (s.width, s.height) != (0, 0))
+                .map(|s| (s.width, s.height)),
+            console: p.terminal,
+        },
+        labels: labels(p, linux, asked)?,
+    })
+}
+
+fn environment(env: &[String]) -> Result<()> {
+    for entry in env {
+        if entry.split_once('=').is_none_or(|(key, _)| key.is_empty()) {
+            return Err(bad(
+                format!("environment entry {} is not KEY=value", quote(entry)),
+                "nothing is taken from the caller's environment",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// All supplementary groups. An ordinary user whose namespace maps one id cannot set any.
+fn groups(p: &spec::Process, linux: &spec::Linux, facts: &Facts) -> Result<Option<Vec<u32>>> {
+    let single = !facts.privileged
+        && linux.uid_mappings.iter().all(|m| m.size == 1)
+        && linux.uid_mappings.len() == 1;
+    if !single {
+        return Ok(Some(p.user.additional_gids.clone()));
+    }
+    if p.user.additional_gids.is_empty() {
+        return Ok(None);
+    }
+    Err(bad(
+        "additional groups cannot be set in a user namespace of an ordinary user's one id",
+        "leave additionalGids away, or map more ids by /etc/subuid and /etc/subgid",
+    ))
+}
+
+/// Absent lists are empty sets. What no one knows is a warning, as in runc.
+fn capabilities(
+    c: Option<&spec::Capabilities>,
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> CapSets {
+    let Some(c) = c else { return CapSets::default() };
+    let known = if facts.last_cap >= 63 { u64::MAX } else { (1 << (facts.last_cap + 1)) - 1 };
+    let mut unknown: Vec<String> = Vec::new();
+    let mut set = |names: &[String]| {
+        let mut bits = 0;
+        for name in names {
+            match caps::bit(name) {
+                Ok(bit) if name.starts_with("CAP_") && bit & known != 0 => bits |= bit,
+                _ if unknown.contains(name) => {}
+                _ => unknown.push(name.clone()),
+            }
+        }
+        bits
+    };
+    let mut sets = CapSets {
+        bounding: set(&c.bounding),
+        effective: set(&c.effective),
+        permitted: set(&c.permitted),
+        inheritable: set(&c.inheritable),
+        ambient: set(&c.ambient),
+    };
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(|n| quote(n)).collect();
+        warnings.push(format!("ignoring unknown or unavailable capabilities: {}", names.join(" ")));
+    }
+    // The kernel raises no ambient capability that is not both.
+    let may = sets.permitted & sets.inheritable;
+    if sets.ambient & !may != 0 {
+        warnings.push(format!(
+            "ambient capabilities that are not inheritable and permitted are left out: {}",
+            caps::names(sets.ambient & !may).join(" ")
+        ));
+        sets.ambient &= may;
+    }
+    sets
+}
+
+fn limits(list: &[spec::Rlimit]) -> Result<Vec<Rlimit>> {
+    let mut out: Vec<Rlimit> = Vec::with_capacity(list.len());
+    for limit in list {
+        let named = quote(&limit.kind);
+        let name = limit.kind.strip_prefix("RLIMIT_").map(str::to_ascii_lowercase);
+        let resource = (0u32..)
+            .zip(rlimits::DEFAULTS)
+            .find(|(_, (known, _, _))| name.as_deref() == Some(*known))
+            .map(|(resource, _)| resource)
+            .ok_or_else(|| {
+                bad(format!("there is no limit {named}"), "setrlimit(2) lists them: RLIMIT_NOFILE")
+            })?;
+        if out.iter().any(|r| r.resource == resource) {
+            return Err(bad(format!("the limit {named} is there twice"), "give each once"));
+        }
+        if limit.soft > limit.hard {
+            return Err(bad(
+                format!("the limit {named} has a soft value above its hard one"),
+                "lower the soft one",
+            ));
+        }
+        out.push(Rlimit { resource, soft: limit.soft, hard: limit.hard });
+    }
+    Ok(out)
+}
+
+fn filter(
+    spec: Option<&LinuxSeccomp>,
+    no_new_privs: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Seccomp> {
+    let when = if no_new_privs { SeccompWhen::Last } else { SeccompWhen::BeforeDroppingCaps };
+    let none = Seccomp {
+        name: "unconfined".to_owned(),
+        filter: Vec::new(),
+        flags: 0,
+        when,
+        telling: None,
+        execs: 0,
+    };
+    let Some(spec) = spec else { return Ok(none) };
+    let rules = spec.syscalls().as_ref().is_some_and(|s| !s.is_empty());
+    if spec.default_action() == LinuxSeccompAction::ScmpActAllow && !rules {
+        return Ok(none);
+    }
+    let compiled = seccomp::compile(spec, Arch::native(), &Extra::default())
+        .map_err(|e| bad(format!("linux.seccomp: {e}"), "see docs of the OCI seccomp section"))?;
+    warnings.extend(compiled.warnings.iter().map(|w| format!("linux.seccomp: {w}")));
+    Ok(Seccomp {
+        name: "linux.seccomp".to_owned(),
+        filter: compiled.instructions,
+        flags: compiled.flags,
+        ..none
+    })
+}
+
+fn tuning(p: &spec::Process, linux: &spec::Linux) -> Result<Tuning> {
+    if let Some(adj) = p.oom_score_adj.filter(|a| !(-1000..=1000).contains(a)) {
+        return Err(bad(
+            format!("process.oomScoreAdj is {adj}"),
+            "it is a number from -1000 to 1000",
+        ));
+    }
+    Ok(Tuning {
+        oom_score_adj: p.oom_score_adj,
+        scheduler: p.scheduler.as_ref().map(scheduler).transpose()?,
+        io_priority: p.io_priority.as_ref().map(io_priority).transpose()?,
+        personality: linux.personality.as_ref().map(personality).transpose()?,
+        memory_policy: linux.memory_policy.as_ref().map(memory_policy).transpose()?,
+    })
+}
+
+/// The number of a name in a list of them.
+fn number(what: &str, name: &str, names: &[(&str, u32)]) -> Result<u32> {
+    names.iter().find(|(n, _)| *n == name).map(|(_, number)| *number).ok_or_else(|| {
+        let known: Vec<&str> = names.iter().map(|(n, _)| *n).collect();
+        bad(format!("{what} {} is unknown", quote(name)), &format!("known: {}", known.join(" ")))
+    })
+}
+
+fn scheduler(s: &spec::Scheduler) -> Result<Scheduler> {
+    let policies = [
+        ("SCHED_OTHER", 0),
+        ("SCHED_FIFO", 1),
+        ("SCHED_RR", 2),
+        ("SCHED_BATCH", 3),
+        ("SCHED_ISO", 4),
+        ("SCHED_IDLE", 5),
+        ("SCHED_DEADLINE", 6),
+    ];
+    let known = [
+        ("SCHED_FLAG_RESET_ON_FORK", 0x01),
+        ("SCHED_FLAG_RECLAIM", 0x02),
+        ("SCHED_FLAG_DL_OVERRUN", 0x04),
+        ("SCHED_FLAG_KEEP_POLICY", 0x08),
+        ("SCHED_FLAG_KEEP_PARAMS", 0x10),
+        ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
+        ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
+    ];
+    let mut flags = 0;
+    for flag in &s.flags {
+        flags |= u64::from(number("the scheduler flag", flag, &known)?);
+    }
+    let policy = number("the scheduling policy", &s.policy, &policies)?;
+    let deadline = policy == 6;
+    if !deadline && (s.runtime, s.deadline, s.period) != (0, 0, 0) {
+        return Err(bad(
+            "runtime, deadline and period are for SCHED_DEADLINE",
+            "leave them away, or choose that policy",
+        ));
+    }
+    if !(-20..=19).contains(&s.nice) {
+        return Err(bad(format!("the nice value {} is none", s.nice), "it is from -20 to 19"));
+    }
+    let priority = u32::try_from(s.priority).map_err(|_| {
+        bad(format!("the scheduling priority {} is negative", s.priority), "it is from 0 to 99")
+    })?;
+    Ok(Scheduler {
+        policy,
+        flags,
+        nice: s.nice,
+        priority,
+        runtime: s.runtime,
+        deadline: s.deadline,
+        period: s.period,
+    })
+}
+
+fn io_priority(p: &spec::IoPriority) -> Result<u16> {
+    let classes = [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+    let class = number("the IO priority class", &p.class, &classes)?;
+    let level = u32::try_from(p.priority).ok().filter(|p| *p < 8).ok_or_else(|| {
+        bad(format!("the IO priority {} is none", p.priority), "it is from 0 to 7")
+    })?;
+    Ok(u16::try_from(class << 13 | level).unwrap_or_default())
+}
+
+fn personality(p: &spec::Personality) -> Result<u32> {
+    if !p.flags.is_empty() {
+        return Err(bad(
+            "linux.personality.flags is not supported",
+            "the specification defines none",
+        ));
+    }
+    number("the personality", &p.domain, &[("LINUX", 0), ("LINUX32", 8)])
+}
+
+fn memory_policy(p: &spec::MemoryPolicy) -> Result<(u32, [u64; 16])> {
+    let modes = [
+        ("MPOL_DEFAULT", 0),
+        ("MPOL_PREFERRED", 1),
+        ("MPOL_BIND", 2),
+        ("MPOL_INTERLEAVE", 3),
+        ("MPOL_LOCAL", 4),
+        ("MPOL_PREFERRED_MANY", 5),
+        ("MPOL_WEIGHTED_INTERLEAVE", 6),
+    ];
+    let known = [
+        ("MPOL_F_NUMA_BALANCING", 1 << 13),
+        ("MPOL_F_RELATIVE_NODES", 1 << 14),
+        ("MPOL_F_STATIC_NODES", 1 << 15),
+    ];
+    let mut mode = number("the memory policy", &p.mode, &modes)?;
+    for flag in &p.flags {
+        mode |= number("the memory policy's flag", flag, &known)?;
+    }
+    let mut nodes = [0u64; 16];
+    let wrong = || {
+        bad(format!("memory nodes {} are no list", quote(&p.nodes)), "write it 0-3,5, up to 1023")
+    };
+    for part in p.nodes.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < 1024);
+        let (Some(first), Some(last)) = (number(first), number(last)) else {
+            return Err(wrong());
+        };
+        if first > last {
+            return Err(wrong());
+        }
+        for node in first..=last {
+            if let Some(word) = nodes.get_mut(node / 64) {
+                *word |= 1 << (node % 64);
+            }
+        }
+    }
+    Ok((mode, nodes))
+}
+
+/// A label that cannot be given must not be missing in silence.
+fn labels(
+    p: &spec::Process,
+    linux: &spec::Linux,
+    asked: &Asked<'_>,
+) -> Result<Vec<(String, String)>> {
+    let missing = |what: &str, module: &str| {
+        Error::new(Kind::Unsupported, format!("{what} is set, and this host has no {module}"))
+            .hint("take it out of config.json")
+    };
+    let mut labels = Vec::new();
+    if !["", "unconfined"].contains(&p.apparmor_profile.as_str()) {
+        if !asked.apparmor {
+            return Err(missing("process.apparmorProfile", "AppArmor"));
+        }
+        labels.push(("self/attr/apparmor/exec".to_owned(), format!("exec {}", p.apparmor_profile)));
+    }
+    if !p.selinux_label.is_empty() || !linux.mount_label.is_empty() {
+        if !asked.selinux {
+            return Err(missing("an SELinux label", "SELinux"));
+        }
+        if !linux.mount_label.is_empty() {
+            return Err(Error::new(Kind::Unsupported, "linux.mountLabel is not supported")
+                .hint("take it out of config.json"));
+        }
+        labels.push(("self/attr/exec".to_owned(), p.selinux_label.clone()));
+    }
+    Ok(labels)
+}
