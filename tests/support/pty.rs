@@ -1,4 +1,4 @@
-//! A terminal with stockade at it.
+//! A terminal with a program at it.
 
 use super::bin;
 use nix::libc;
@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// stockade, started at a terminal of its own, and what it prints there.
+/// A program, started at a terminal of its own, and what it prints there.
 #[derive(Debug)]
 pub struct Terminal {
     master: File,
@@ -26,16 +26,21 @@ pub struct Terminal {
 impl Terminal {
     /// `stockade jail OPTIONS -- COMMAND` at a terminal of 24 lines and 80 columns.
     pub fn start(options: &[&str], command: &[&str]) -> Terminal {
+        let mut stockade = Command::new(bin());
+        stockade.args(["jail", "--timeout", "60s"]).args(options).arg("--").args(command);
+        Terminal::run(stockade)
+    }
+
+    /// Any command at such a terminal.
+    pub fn run(mut command: Command) -> Terminal {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
         let before = termios::tcgetattr(&slave).unwrap();
-        let mut stockade = Command::new(bin());
-        stockade.args(["jail", "--timeout", "60s"]).args(options).arg("--").args(command);
         let end = || std::process::Stdio::from(slave.try_clone().unwrap());
-        stockade.stdin(end()).stdout(end()).stderr(end());
+        command.stdin(end()).stdout(end()).stderr(end());
         // SAFETY: only async-signal-safe calls between fork and exec.
         unsafe {
-            stockade.pre_exec(|| {
+            command.pre_exec(|| {
                 nix::unistd::setsid()?;
                 if libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 {
                     return Err(std::io::Error::last_os_error());
@@ -43,7 +48,7 @@ impl Terminal {
                 Ok(())
             });
         }
-        let child = stockade.spawn().unwrap();
+        let child = command.spawn().unwrap();
         let master = File::from(master);
         let mut reader = master.try_clone().unwrap();
         let (send, output) = channel();
@@ -91,7 +96,7 @@ impl Terminal {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// Waits for the end of stockade: its exit status.
+    /// Waits for the end of the program: its exit status.
     #[track_caller]
     pub fn end(&mut self) -> i32 {
         for _ in 0..6000 {
@@ -103,7 +108,7 @@ impl Terminal {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("stockade does not end: {:?}", self.seen);
+        panic!("it does not end: {:?}", self.seen);
     }
 }
 
