@@ -98,7 +98,7 @@ fn every_documented_field_is_there_however_it_ended() {
 fn t41_a_result_shows_nothing_that_a_terminal_obeys() {
     let bad = "a\n\x1b]0;x\x07\x7f\u{9b}2J\u{202e}\u{2028}\u{feff}";
     let scratch = Scratch::new();
-    let profile = format!("p\x7f\u{9b}\u{202e}.json");
+    let profile = "p\x7f\u{9b}\u{202e}.json".to_owned();
     scratch.file(&profile, include_str!("../profiles/seccomp-default.json"));
     let security = format!("seccomp={}", scratch.join(&profile).display());
     let result = scratch.join("result");
