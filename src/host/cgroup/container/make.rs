@@ -113,6 +113,13 @@ fn make(part: &Part, made: &mut Made) -> sys::Result<bool> {
     Ok(is_new)
 }
 
+/// A look ahead at one hierarchy, as runc has it; all are looked at when they are made.
+pub(super) fn refuse_taken(parts: &[Part]) -> Result<()> {
+    let devices = parts.iter().find(|p| p.controllers.iter().any(|c| c == "devices"));
+    let Some(part) = devices.or_else(|| parts.first()) else { return Ok(()) };
+    part.top.below(&part.path).map_or(Ok(()), |dir| refuse_populated(&dir))
+}
+
 /// A cgroup may have been prepared by the caller, but nobody may be in it: limits, freezing and
 /// killing would hit strangers.
 fn refuse_populated(dir: &Dir) -> Result<()> {

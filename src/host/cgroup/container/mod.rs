@@ -125,7 +125,13 @@ impl<'a> Found<'a> {
         limits::check(request.resources)?;
         let rules = devices::Rules::of_container(request.resources, request.nodes)?;
         let parts = match request.manager {
-            Manager::Cgroupfs => places::parts(request.path)?,
+            Manager::Cgroupfs => {
+                let parts = places::parts(request.path)?;
+                // Also before the caller writes down that they are its own: whoever cleans up
+                // after a killed creator kills what is inside.
+                make::refuse_taken(&parts)?;
+                parts
+            }
             Manager::Disabled => {
                 limits::check_none(request.resources)?;
                 Vec::new()
