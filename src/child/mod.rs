@@ -223,6 +223,10 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     // that ourselves. And the locks of other runs of the same program, which would live as long as
     // our copies.
     close_all_but(&armed.kept)?;
+    // Making one takes the kernel as long as all the mounts. Among those it is begun where it needs the
+    // id map, and with it Go, and where its maker has still to send what they need.
+    let early = armed.network && armed.detached.is_some() && armed.setup_ids.is_none();
+    let mut network = if early { network::begin()? } else { None };
     wait_for_go(socket)?;
     allow_processors(armed);
     // Before the change of ids: it needs rights over them.
@@ -245,16 +249,20 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     new_keyring(&armed.keyring)?;
     let proc = armed.writes.open()?;
     armed.writes.time(proc.as_ref())?;
-    // Begun among the mounts, and joined as late as can be.
-    let mut network = None;
     // The mounts are allowed as they are made; the job puts it on.
     let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
     let built = match &armed.rootfs {
         Some(root) => {
-            let built = rootfs::build(armed, root, socket, &mut network, ruleset.as_ref())?;
+            let built =
+                rootfs::build(armed, root, socket, (&mut network, early), ruleset.as_ref())?;
             Some((root, built))
         }
-        None => None,
+        None => {
+            if !early {
+                rootfs::begin_network(armed, &mut network)?;
+            }
+            None
+        }
     };
     let pause = armed.detached.as_ref().filter(|d| d.has_pause());
     if let (Some((root, built)), None) = (&built, pause) {
@@ -413,6 +421,9 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     // They come from numbers far above, so no move is in another's way.
     let places = armed.places();
     armed.move_error_fd(armed.socket.as_raw_fd())?;
+    // What is where these are to be, left over from the set-up.
+    let least = places.state.unsigned_abs();
+    io::close_range(places.stub.unsigned_abs(), least).at(Step::CloseFds)?;
     let mut last = places.error;
     if let Some(stub) = &armed.stub {
         io::dup_cloexec(stub.as_raw_fd(), places.stub).at(Step::CloseFds)?;
@@ -422,16 +433,14 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
         io::set_cloexec(ERROR_FD.saturating_add_unsigned(fd), false).at(Step::CloseFds)?;
     }
     if let Some(detached) = &armed.detached {
-        io::dup_cloexec(detached.listener.as_raw_fd(), places.listener).at(Step::CloseFds)?;
-        last = places.listener;
+        if let Some(listener) = &detached.listener {
+            io::dup_cloexec(listener.as_raw_fd(), places.listener).at(Step::CloseFds)?;
+            last = places.listener;
+        }
         if let Some(state) = &detached.state {
             io::dup_cloexec(state.as_raw_fd(), places.state).at(Step::CloseFds)?;
             last = places.state;
         }
-    }
-    if armed.stub.is_none() && last > places.error {
-        io::close_range(places.stub.unsigned_abs(), places.stub.unsigned_abs())
-            .at(Step::CloseFds)?;
     }
     io::close_range(last.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)
 }

@@ -118,12 +118,12 @@ pub(super) struct Built {
     host: OwnedFd,
 }
 
-/// Builds the root.
+/// Builds the root. The network namespace may have been begun.
 pub(super) fn build<'a>(
     all: &'a Armed,
     armed: &'a ArmedRoot,
     socket: BorrowedFd<'a>,
-    network: &'a mut Option<Network>,
+    (network, begun): (&'a mut Option<Network>, bool),
     ruleset: Option<&Ruleset>,
 ) -> Done<Built> {
     // Modes of what is made here are meant as they are; the job gets its own umask.
@@ -158,7 +158,7 @@ pub(super) fn build<'a>(
         foreign_modes: armed.foreign_modes,
         held: None,
     };
-    let mut waiting = true;
+    let mut waiting = !begun;
     for (index, (step, rights)) in (0..).zip(armed.steps.iter().zip(&armed.step_rights)) {
         // What begins here may take the supervisor's processor, and should not while we wait for what
         // that has to send; but a mount may show the network.
@@ -189,7 +189,7 @@ pub(super) fn build<'a>(
 }
 
 /// Begins to make the network namespace, which takes the kernel as long as all the mounts.
-fn begin_network(armed: &Armed, network: &mut Option<Network>) -> Done {
+pub(super) fn begin_network(armed: &Armed, network: &mut Option<Network>) -> Done {
     if armed.network {
         *network = network::begin()?;
     }

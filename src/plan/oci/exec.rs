@@ -179,13 +179,18 @@ fn user_namespace(linux: &Linux) -> Option<UserNamespace> {
 /// # Errors
 /// It is no JSON, or a property of another type.
 pub fn parse(json: &[u8]) -> Result<Process> {
-    serde_json::from_slice(json).map_err(|e| {
-        let text: String = e.to_string().chars().take(300).collect();
+    let wrong = |text: &str| {
+        let text: String = text.chars().take(300).collect();
         bad(
             format!("the process: {}", text.escape_debug()),
             "see process in the OCI runtime specification",
         )
-    })
+    };
+    // A list would be taken for the fields in their order.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(wrong("it is no JSON object"));
+    }
+    serde_json::from_slice(json).map_err(|e| wrong(&e.to_string()))
 }
 
 /// Columns and rows of `--console-size`, such as `80x24`.
