@@ -193,15 +193,15 @@ pub fn is_root() -> bool {
 /// Records a skip: loud, counted by scripts/test, and a failure where skips are forbidden.
 pub fn record_skip(test: &str, why: &str) {
     use std::io::Write;
+    assert!(
+        std::env::var("STOCKADE_TESTS").as_deref() != Ok("strict"),
+        "skipping is forbidden here: {test}: {why}"
+    );
     eprintln!("SKIPPED {test}: {why}");
     if let Some(list) = std::env::var_os("STOCKADE_SKIPS") {
         let mut file = std::fs::File::options().append(true).create(true).open(list).unwrap();
         writeln!(file, "{test}: {why}").unwrap();
     }
-    assert!(
-        std::env::var("STOCKADE_TESTS").as_deref() != Ok("strict"),
-        "skipping is forbidden here: {test}: {why}"
-    );
 }
 
 /// Ends the test as skipped.
