@@ -211,9 +211,7 @@ impl Launch<'_> {
 
     fn send_cgroups(&self, launched: &Launched) -> Result<()> {
         if let Some(cgroup) = &*self.cgroup.borrow() {
-            for tasks in cgroup.tasks()? {
-                launched.tell(self.plan, Message::Join, Some(tasks.as_fd()))?;
-            }
+            launched.join_cgroups(self.plan, &cgroup.tasks()?)?;
         }
         launched.tell(self.plan, Message::Proceed, None)?;
         if self.plan.is_new(NamespaceKind::Cgroup) {
