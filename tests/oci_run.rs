@@ -133,6 +133,45 @@ fn preserved_descriptors_keep_their_numbers() {
     b.is_gone();
 }
 
+/// T18: a filter that has no room for the stub, and a pid namespace that is shared: the runtime
+/// then runs from where nobody can write to it.
+#[test]
+fn t18_the_runtime_is_sealed_where_it_could_be_reached() {
+    need_root!();
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["execveat"], "action": "SCMP_ACT_ERRNO"}]});
+    let b = bundle("echo fine", |c| {
+        c["process"]["noNewPrivileges"] = json!(true);
+        c["linux"]["seccomp"] = filter.clone();
+    });
+    let out = b.command(&[]).output().unwrap();
+    assert_eq!(&*out.stdout, b"fine\n", "{out:?}");
+    b.is_gone();
+    let b = bundle("exec sleep 1000", |c| {
+        c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]);
+    });
+    let verb = |args: &[&str]| {
+        let mut command = Command::new(bin());
+        command.arg("--root").arg(b.state.path()).args(args).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    let dir = b.dir.path().to_string_lossy().into_owned();
+    let pid_file = b.dir.join("pid").to_string_lossy().into_owned();
+    assert!(verb(&["create", "--bundle", &dir, "--pid-file", &pid_file, &b.id]));
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    let exe = format!("/proc/{pid}/exe");
+    // The very file, through a mount that cannot be written to.
+    let error = std::fs::File::options().append(true).open(&exe).unwrap_err();
+    assert!([libc_erofs(), 26].contains(&error.raw_os_error().unwrap()), "{error}");
+    assert!(verb(&["delete", "--force", &b.id]));
+    b.is_gone();
+}
+
+/// EROFS; 26 is ETXTBSY.
+fn libc_erofs() -> i32 {
+    30
+}
+
 #[test]
 fn what_fails_leaves_nothing() {
     need_root!();
