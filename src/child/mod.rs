@@ -340,17 +340,20 @@ fn join_cgroups(armed: &Armed) -> Done {
         return Ok(());
     }
     let mut buf = [0u8; crate::wire::SIZE];
-    let mut index = 0;
     loop {
-        let (n, tasks) = io::recv(armed.socket.as_fd(), &mut buf, false).at(Step::Handshake)?;
-        match (buf.get(..n).and_then(Message::from_bytes), tasks) {
-            (Some(Message::Join), Some(tasks)) => {
-                // `0` names the caller, for which the kernel skips the system-wide lock that
-                // moving a foreign pid takes.
-                io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;
-                index += 1;
+        let mut tasks = [-1; crate::wire::Sources::MOST];
+        let socket = armed.socket.as_fd();
+        let n = io::recv_many(socket, &mut buf, false, &mut tasks).at(Step::Handshake)?;
+        match buf.get(..n).and_then(Message::from_bytes) {
+            Some(Message::Join) => {
+                for (index, fd) in (0..).zip(tasks.into_iter().take_while(|fd| *fd >= 0)) {
+                    // `0` names the caller, for which the kernel skips the system-wide lock that
+                    // moving a foreign pid takes.
+                    let tasks = io::well_known(fd);
+                    io::write_whole(tasks, b"0").at_index(Step::JoinCgroup, index)?;
+                }
             }
-            (Some(Message::Proceed), None) => break,
+            Some(Message::Proceed) => break,
             _ => return Err(Failure(Step::Handshake, 0, Errno(libc::EPIPE))),
         }
     }

@@ -11,9 +11,10 @@ use super::{Request, cgroups};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::{Launched, refuse_set_uid};
-use crate::host::{probe, seal, users};
+use crate::host::{exe, probe, seal, users};
 use crate::plan::detail::NamespaceKind;
 use crate::plan::oci::{self, Asked, spec::Config};
+use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
 use crate::plan::{Plan, RootSource};
 use crate::sys::{cred, fs};
@@ -84,10 +85,32 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
 /// nobody can write to it. In a pid namespace of its own there is nobody else yet.
 fn seal(plan: &Plan, request: &Request<'_>) -> Result<()> {
     let seen = !plan.is_new(NamespaceKind::Pid) && plan.namespaces.user.is_none();
-    if !seen || !request.may_restart || seal::is_sealed() {
+    let denied = denies_the_stub(plan)?;
+    if !(seen || denied) || seal::is_sealed() {
         return Ok(());
     }
-    Err(seal::run_sealed())
+    if request.may_restart {
+        return Err(seal::run_sealed());
+    }
+    if !denied {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Unsupported,
+        "the seccomp filter denies execveat or fcntl, which keep the runtime's binary out of reach",
+    )
+    .hint("let the filter permit both, or give the container a user namespace"))
+}
+
+/// The program is executed by way of a stub, in two calls that the filter may deny. Where the
+/// runtime runs from a read-only mount no stub is needed.
+fn denies_the_stub(plan: &Plan) -> Result<bool> {
+    let filter = &plan.process.seccomp.filter;
+    if filter.is_empty() || !exe::is_exposed(plan)? {
+        return Ok(false);
+    }
+    let permits = |name| answer(filter, &call_of(name)) == Answer::Other;
+    Ok(!(permits("execveat") && permits("fcntl")))
 }
 
 /// Where the process has no HOME its account says it, as runc does.

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::container::{self, ContainerCgroup, Found};
 use crate::host::launch::{Event, Launched, clone_flags};
-use crate::host::{exe, idmap, sources};
+use crate::host::{exe, idmap, seal, sources};
 use crate::plan::Plan;
 use crate::plan::detail::{MountSource, NamespaceKind};
 use crate::plan::facts::Facts;
@@ -91,7 +91,7 @@ impl Launch<'_> {
             unshare_cgroup: late && plan.is_new(NamespaceKind::Cgroup),
             rlimits: Vec::new(),
             last_cap: self.facts.last_cap,
-            exposed: exe::is_exposed(plan)?,
+            exposed: !seal::is_sealed() && exe::is_exposed(plan)?,
             joins: if joins_user { Vec::new() } else { list(&|kind| !visited.contains(&kind)) },
             outer: joins_user.then(|| ArmedOuter { joins: list(&|_| true), flags }),
             detached: Some(detached),
@@ -211,9 +211,7 @@ impl Launch<'_> {
 
     fn send_cgroups(&self, launched: &Launched) -> Result<()> {
         if let Some(cgroup) = &*self.cgroup.borrow() {
-            for tasks in cgroup.tasks()? {
-                launched.tell(self.plan, Message::Join, Some(tasks.as_fd()))?;
-            }
+            launched.join_cgroups(self.plan, &cgroup.tasks()?)?;
         }
         launched.tell(self.plan, Message::Proceed, None)?;
         if self.plan.is_new(NamespaceKind::Cgroup) {
