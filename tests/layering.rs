@@ -175,6 +175,9 @@ fn sources() -> Vec<Source> {
     let mut tests = BTreeSet::new();
     for (file, text) in &texts {
         for name in test_modules(&plain(text)) {
+            // Beside a mod.rs, and below any other file's name.
+            let is_mod = file.file_name().is_some_and(|n| n == "mod.rs");
+            let file = if is_mod { file.clone() } else { file.with_extension("").join("x") };
             tests.insert(file.with_file_name(format!("{name}.rs")));
         }
     }

@@ -154,12 +154,13 @@ fn detached_it_returns_at_once_and_tells_the_pid() {
     assert!(status.success());
     let pid: i32 = std::fs::read_to_string(c.dir().join("pid")).unwrap().parse().unwrap();
     let cmdline = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    assert_eq!(cmdline, "sleep\0777\0");
+    assert_eq!(cmdline, "sleep\x00777\x00");
     let (peer, _) = listener.accept().unwrap();
     let mut buf = [0u8; 64];
     let (n, fd) = stockade::sys::io::recv(peer.as_fd(), &mut buf, false).unwrap();
     assert!(n > 0);
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.unwrap().as_raw_fd()));
+    let fd = fd.expect("a descriptor");
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
     assert_eq!(status_line(&info.unwrap(), "Pid"), pid.to_string());
     assert!(c.ok(&["ps", "-f", "json", "ID"]).contains(&pid.to_string()));
     let o = c.call(&["exec", "--pid-file", "/nonexistent/pid", "ID", "true"]);
@@ -211,6 +212,58 @@ fn a_terminal_goes_to_the_console_socket() {
     assert!(said.contains("console socket"), "{said}");
 }
 
+/// At a terminal of the caller's, which is as it was afterwards.
+#[test]
+fn in_the_foreground_the_callers_terminal_is_carried() {
+    need_root!();
+    let c = Bundle::new(|_| {}).start();
+    let size = nix::pty::Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(&size, None).unwrap();
+    let before = nix::sys::termios::tcgetattr(&pty.slave).unwrap();
+    let end = || Stdio::from(pty.slave.try_clone().unwrap());
+    let mut child = c
+        .command(&["exec", "-t", "ID", "sh", "-c", "stty size; read x; echo got $x; exit 5"])
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
+    let mut master = std::fs::File::from(pty.master);
+    let mut seen = String::new();
+    let mut read_until = |text: &str, master: &mut std::fs::File| {
+        while !seen.contains(text) {
+            let mut buf = [0u8; 256];
+            let n = master.read(&mut buf).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buf[..n]));
+        }
+    };
+    read_until("31 97", &mut master);
+    std::io::Write::write_all(&mut master, b"this\n").unwrap();
+    read_until("got this", &mut master);
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_eq!(nix::sys::termios::tcgetattr(&pty.slave).unwrap(), before);
+}
+
+#[test]
+fn in_the_foreground_signals_go_to_the_process() {
+    need_root!();
+    let c = Bundle::new(|_| {}).start();
+    let script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done";
+    let mut child =
+        c.command(&["exec", "ID", "sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut up = [0u8; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    // The end of the container is the end of it.
+    let mut child = c.command(&["exec", "ID", "sh", "-c", "echo up; sleep 1000"]);
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    c.ok(&["kill", "ID", "KILL"]);
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+}
+
 #[test]
 fn a_paused_container_is_left_alone_unless_asked() {
     need_root!();
@@ -244,7 +297,7 @@ fn preserved_descriptors_arrive_and_no_others() {
     let text = String::from_utf8(o.stdout).unwrap();
     // ls has the directory open itself.
     assert_eq!(lines(&text), ["inherited", "0", "1", "2", "3", "4"], "{text}");
-    let missing = c.call(&["exec", "--preserve-fds", "3", "ID", "true"]);
+    let missing = c.call(&["exec", "--preserve-fds", "200", "ID", "true"]);
     assert_eq!(missing.status.code(), Some(255), "{missing:?}");
     drop(held);
 }
@@ -321,6 +374,8 @@ fn end(mut child: std::process::Child) {
 fn with_user_namespace(config: &mut serde_json::Value) {
     let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.push(json!({ "type": "user" }));
+    let mounts = config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|m| !m["destination"].as_str().unwrap().starts_with("/sys"));
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
     config["linux"]["uidMappings"] = map.clone();
     config["linux"]["gidMappings"] = map;
@@ -451,6 +506,37 @@ fn t17_a_joining_process_cannot_be_looked_into() {
     }
     let found = std::fs::read_to_string(c.rootfs().join("found")).unwrap_or_default();
     assert_eq!(found, "");
+}
+
+/// T18: with the host's own CAP_SYS_PTRACE the file that a joining process comes from can be
+/// opened; it cannot be written to, not even when nobody executes it any more.
+#[test]
+fn t18_the_binary_is_out_of_reach_of_whoever_may_look_into_processes() {
+    need_root!();
+    let script = "while :; do for p in /proc/[0-9]*; do \
+        n=${p#/proc/}; [ $n = 1 ] && continue; [ $n = $$ ] && continue; \
+        e=$(readlink $p/exe) || continue; [ \"$e\" = /bin/busybox ] && continue; \
+        ( exec 5<$p/exe; echo $e >>/seen; sleep 0.05; echo x >>/proc/self/fd/5 && echo $e >>/won ) \
+        2>/dev/null; done; done";
+    let c = Bundle::new(|config| {
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        let caps = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+        config["process"]["capabilities"] =
+            json!({ "bounding": caps, "permitted": caps, "effective": caps });
+    })
+    .start();
+    let before = std::fs::read(&c.program).unwrap();
+    for n in 0..60 {
+        c.exec(&["true"]);
+        if n % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(120));
+        }
+    }
+    std::thread::sleep(Duration::from_millis(120));
+    let won = std::fs::read_to_string(c.rootfs().join("won")).unwrap_or_default();
+    let seen = std::fs::read_to_string(c.rootfs().join("seen")).unwrap_or_default();
+    assert_eq!(won, "", "seen: {seen}");
+    assert!(std::fs::read(&c.program).unwrap() == before);
 }
 
 /// T18 for `exec`: the runtime's binary stays what it is.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{At, Done};
-use crate::sys::process::{self, Scheduler};
+use crate::sys::tuning::{self, Scheduler};
 use crate::wire::Step;
 
 /// `None`: as it is.
@@ -22,16 +22,16 @@ pub struct ArmedTuning {
 /// Before the rights go that some of it needs.
 pub(super) fn apply(t: &ArmedTuning) -> Done {
     if let Some(scheduler) = &t.scheduler {
-        process::set_scheduler(scheduler).at(Step::Scheduling)?;
+        tuning::set_scheduler(scheduler).at(Step::Scheduling)?;
     }
     if let Some(value) = t.io_priority {
-        process::set_io_priority(value).at(Step::IoPriority)?;
+        tuning::set_io_priority(value).at(Step::IoPriority)?;
     }
     if let Some(persona) = t.personality {
-        process::set_personality(persona.into()).at(Step::Personality)?;
+        tuning::set_personality(persona.into()).at(Step::Personality)?;
     }
     if let Some((mode, nodes)) = &t.memory_policy {
-        process::set_memory_policy(*mode, nodes).at(Step::MemoryPolicy)?;
+        tuning::set_memory_policy(*mode, nodes).at(Step::MemoryPolicy)?;
     }
     Ok(())
 }

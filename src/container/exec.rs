@@ -25,7 +25,6 @@ pub enum ExecProcess {
 
 /// How a process is run in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ExecOptions {
     /// What is run.
     pub process: ExecProcess,
@@ -44,6 +43,10 @@ pub struct ExecOptions {
     pub cgroups: Vec<String>,
     /// Whether a paused container is no error: the process waits until it is resumed.
     pub ignore_paused: bool,
+    /// Whether this program may be executed anew, with the same arguments, from a place where nobody
+    /// can write to its file: for a program that does nothing else. Needed for a container that has
+    /// CAP_SYS_PTRACE and no user namespace, and an error there without it (CVE-2019-5736).
+    pub may_replace_program: bool,
 }
 
 impl ExecOptions {
@@ -59,6 +62,7 @@ impl ExecOptions {
             preserve_fds: 0,
             cgroups: Vec::new(),
             ignore_paused: false,
+            may_replace_program: false,
         }
     }
 }
@@ -86,6 +90,7 @@ impl Container {
             preserve_fds: options.preserve_fds,
             cgroups: &options.cgroups,
             ignore_paused: options.ignore_paused,
+            may_replace_program: options.may_replace_program,
         };
         exec::exec(&self.inner, &request)
     }

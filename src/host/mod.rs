@@ -12,6 +12,7 @@ pub mod container;
 pub(crate) mod denied;
 pub mod doctor;
 pub(crate) mod exe;
+mod explain;
 pub(crate) mod idmap;
 pub(crate) mod klog;
 pub(crate) mod launch;

@@ -9,6 +9,7 @@
 //!   which in a child of clone3 means threads that do not exist;
 //! * nothing here knows about anything else of stockade.
 
+mod arguments;
 pub mod bpf;
 pub mod cred;
 pub mod fs;
@@ -24,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod stub;
+pub mod tuning;
 
 use libc::{c_int, c_long};
 

@@ -1,5 +1,6 @@
 //! Making, watching and ending processes.
 
+pub use super::arguments::{blank_arguments, find_arguments};
 use super::{Errno, Result, check, check_int, int};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -499,176 +500,12 @@ pub fn set_subreaper() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
 }
 
-/// `personality(persona)`.
-pub fn set_personality(persona: u64) -> Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_personality, persona) }).map(drop)
-}
-
-/// `ioprio_set(IOPRIO_WHO_PROCESS, 0, value)`.
-pub fn set_io_priority(value: u16) -> Result<()> {
-    const IOPRIO_WHO_PROCESS: c_int = 1;
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, c_int::from(value)) })
-        .map(drop)
-}
-
-/// `set_mempolicy(mode, nodes)`; up to 1,024 nodes.
-pub fn set_memory_policy(mode: u32, nodes: &[u64; 16]) -> Result<()> {
-    let none = nodes.iter().all(|word| *word == 0);
-    let pointer = if none { core::ptr::null() } else { nodes.as_ptr() };
-    let count: c_ulong = if none { 0 } else { 1025 };
-    // SAFETY: the kernel reads at most `count - 1` bits of the live array, or nothing.
-    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, count) }).map(drop)
-}
-
-/// `sched_setattr(0, attributes)`.
-pub fn set_scheduler(s: &Scheduler) -> Result<()> {
-    #[repr(C)]
-    struct Attr {
-        size: u32,
-        policy: u32,
-        flags: u64,
-        nice: i32,
-        priority: u32,
-        runtime: u64,
-        deadline: u64,
-        period: u64,
-    }
-    let attr = Attr {
-        size: 48,
-        policy: s.policy,
-        flags: s.flags,
-        nice: s.nice,
-        priority: s.priority,
-        runtime: s.runtime,
-        deadline: s.deadline,
-        period: s.period,
-    };
-    // SAFETY: the struct is version 0 of the kernel's sched_attr, 48 bytes, and only read.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
-}
-
-/// How a process is scheduled: sched_setattr(2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Scheduler {
-    pub policy: u32,
-    pub flags: u64,
-    pub nice: i32,
-    pub priority: u32,
-    pub runtime: u64,
-    pub deadline: u64,
-    pub period: u64,
-}
-
 /// Whether the kernel started this program with more rights than its caller has (`AT_SECURE`:
 /// set-uid, set-gid, file capabilities).
 #[must_use]
 pub fn started_set_uid() -> bool {
     // SAFETY: getauxval reads the process's auxiliary vector; no pointers.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// The memory that holds this program's arguments, as `/proc/PID/cmdline` shows it.
-mod arguments {
-    use std::sync::atomic::AtomicUsize;
-    #[cfg(target_env = "gnu")]
-    use std::sync::atomic::Ordering;
-
-    #[cfg(target_env = "gnu")]
-    use libc::{c_char, c_int};
-
-    pub(super) static START: AtomicUsize = AtomicUsize::new(0);
-    pub(super) static END: AtomicUsize = AtomicUsize::new(0);
-
-    #[cfg(target_env = "gnu")]
-    extern "C" fn remember(argc: c_int, argv: *const *const c_char, _: *const *const c_char) {
-        if argc < 1 || argv.is_null() {
-            return;
-        }
-        // SAFETY: glibc calls the functions of .init_array with main's arguments: argv has argc
-        // pointers to C strings, which the kernel laid out one behind the other.
-        unsafe {
-            let first = *argv;
-            let last = *argv.offset(argc as isize - 1);
-            START.store(first as usize, Ordering::Relaxed);
-            END.store(last as usize + libc::strlen(last), Ordering::Relaxed);
-        }
-    }
-
-    #[used]
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the section takes pointers to functions of exactly this signature, on glibc.
-    #[unsafe(link_section = ".init_array")]
-    static REMEMBER: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = remember;
-}
-
-/// Finds out where this process's arguments are, if that is not known yet: glibc tells a library,
-/// musl does not, and the kernel does (`/proc/self/stat`, fields 48 and 49, Linux 3.5).
-///
-/// # Errors
-/// /proc is not there, or not the kernel's.
-pub fn find_arguments() -> Result<()> {
-    if arguments::START.load(Ordering::Relaxed) != 0 {
-        return Ok(());
-    }
-    if let Some((start, end)) = arguments_before_environment() {
-        arguments::START.store(start, Ordering::Relaxed);
-        arguments::END.store(end, Ordering::Relaxed);
-        return Ok(());
-    }
-    let mut buf = [0u8; 1024];
-    let file = super::fs::open_at(super::fs::cwd(), c"/proc/self/stat", libc::O_RDONLY, 0)?;
-    let n = super::io::read(std::os::fd::AsFd::as_fd(&file), &mut buf)?;
-    let text = buf.get(..n).and_then(|bytes| str::from_utf8(bytes).ok());
-    let range = text.and_then(|text| {
-        // The third field comes first behind the name, which may hold anything.
-        let (_, rest) = text.rsplit_once(')')?;
-        let mut fields = rest.split_ascii_whitespace().skip(45).map(str::parse::<usize>);
-        Some((fields.next()?.ok()?, fields.next()?.ok()?))
-    });
-    let (start, end) = range.ok_or(Errno(libc::EINVAL))?;
-    arguments::START.store(start, Ordering::Relaxed);
-    arguments::END.store(end, Ordering::Relaxed);
-    Ok(())
-}
-
-/// The same without a system call. The kernel lays out the environment's strings right behind the
-/// arguments' (binfmt_elf.c), and the C library remembers where both begin.
-///
-/// `None` where a program has replaced either: then they are not both shortly before the name of the
-/// executed file (`AT_EXECFN`), which the kernel has put behind them at the end of the stack.
-fn arguments_before_environment() -> Option<(usize, usize)> {
-    unsafe extern "C" {
-        static program_invocation_name: *const c_char;
-        static environ: *const *const c_char;
-    }
-    const MOST: usize = 6 << 20; // of both together (fs/exec.c)
-    // SAFETY: both are variables of the C library; environ is null or an array that ends with a
-    // null pointer. A program that changes the environment at the same time breaks std::env's
-    // own contract.
-    let (start, end) = unsafe {
-        let first = if environ.is_null() { core::ptr::null() } else { *environ };
-        (program_invocation_name as usize, first as usize)
-    };
-    // SAFETY: reads the process's auxiliary vector; no pointers.
-    let behind = unsafe { libc::getauxval(libc::AT_EXECFN) };
-    let behind = usize::try_from(behind).ok()?;
-    (start < end && end < behind && behind - start < MOST).then_some((start, end))
-}
-
-/// Blanks this process's arguments, for a child that does not exec: anyone in the jail can
-/// read `/proc/1/cmdline`, and the supervisor's names paths and labels of the host.
-pub fn blank_arguments() {
-    let start = arguments::START.load(Ordering::Relaxed);
-    let end = arguments::END.load(Ordering::Relaxed);
-    if start != 0 && end > start {
-        // SAFETY: the range is the argument strings on this process's stack, as the C library
-        // or the kernel tells it, writable and mapped for the process's whole life; in the
-        // child nothing reads them any more.
-        unsafe { core::ptr::write_bytes(start as *mut u8, 0, end - start) };
-    }
 }
 
 /// Six bytes of getrandom(2).

@@ -38,7 +38,7 @@ impl Bundle {
             let _ = std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet));
         }
         let n = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let id = format!("stockade-test-{}-{n}", std::process::id());
+        let id = format!("oci-test-{}-{n}", std::process::id());
         for dir in ["root", "bundle"] {
             std::fs::create_dir(scratch.join(dir)).unwrap();
             let private = std::fs::Permissions::from_mode(0o700);

@@ -37,6 +37,7 @@ pub(super) fn exec(context: &Context, parsed: &Parsed) -> Result<u8> {
         preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
         cgroups: parsed.texts("cgroup")?.into_iter().map(str::to_owned).collect(),
         ignore_paused: parsed.on("ignore-paused"),
+        may_replace_program: true,
     };
     let container = context.runtime.load(life::id(parsed)?)?;
     let status = container.exec(&options)?;

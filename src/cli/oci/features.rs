@@ -7,6 +7,7 @@ use super::json::{Json, object, texts};
 use super::known;
 use super::{RUNC_VERSION, SPEC_VERSION};
 use crate::cli::print_line;
+use crate::plan::oci::mount_options;
 use crate::plan::seccomp::{self, Arch as Native, Extra};
 use crate::plan::values::misc::CAPABILITIES;
 use oci_spec::runtime::{
@@ -101,13 +102,13 @@ fn document() -> Json {
             object([("modes", texts(known::MEMORY_MODES)), ("flags", texts(known::MEMORY_FLAGS))]),
         ),
         ("mountExtensions", object([("idmap", built_in(true))])),
-        ("netDevices", built_in(true)),
+        ("netDevices", built_in(false)),
     ]);
     object([
         ("ociVersionMin", "1.0.0".into()),
         ("ociVersionMax", SPEC_VERSION.into()),
         ("hooks", texts(known::HOOKS)),
-        ("mountOptions", texts(known::MOUNT_OPTIONS)),
+        ("mountOptions", texts(mount_options())),
         ("linux", linux),
         (
             "annotations",

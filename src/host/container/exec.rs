@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::container::SubCgroups;
 use crate::host::launch::{Event, Launched, refuse_set_uid};
-use crate::host::{exe, probe, users};
+use crate::host::{exe, probe, seal, users};
 use crate::plan::Plan;
 use crate::plan::detail::NamespaceKind;
 use crate::plan::oci;
@@ -50,6 +50,7 @@ pub(crate) struct Request<'a> {
     pub(crate) preserve_fds: u32,
     pub(crate) cgroups: &'a [String],
     pub(crate) ignore_paused: bool,
+    pub(crate) may_replace_program: bool,
 }
 
 /// Runs it; its exit status, or 0 once it runs if it is detached.
@@ -58,7 +59,9 @@ pub(crate) fn exec(container: &Container, request: &Request<'_>) -> Result<i32> 
     let saved = container.saved()?;
     let init = running(container, &saved, request.ignore_paused)?;
     let config = oci::parse(&container.config()?)?;
-    let (plan, exposed) = prepare(&saved, &init, &config, request)?;
+    let process = process_of(&saved, &init, &config, request.process)?;
+    seal_program(container, &saved, &config, &process, request)?;
+    let (plan, exposed) = prepare(&saved, &init, &config, &process, request)?;
     let sockets = Sockets::connect(request, plan.process.terminal)?;
     // Before there is a process that one of them could be about.
     let signals = if request.detach { None } else { Some(Signals::collect()?) };
@@ -99,9 +102,9 @@ fn prepare(
     saved: &Saved,
     init: &OwnedFd,
     config: &Config,
+    process: &Process,
     request: &Request<'_>,
 ) -> Result<(Plan, bool)> {
-    let process = process_of(saved, init, config, request.process)?;
     let facts = probe::probe_for_container()?;
     let label = !process.apparmor_profile.is_empty() || !process.selinux_label.is_empty();
     let asked = oci::Asked {
@@ -115,14 +118,55 @@ fn prepare(
         in_user_namespace: false,
         kcore: false,
     };
-    let (mut plan, _) = oci::exec::plan(config, &process, &facts, &asked)?;
+    let (mut plan, _) = oci::exec::plan(config, process, &facts, &asked)?;
     if !plan.process.env.iter().any(|e| e.starts_with("HOME=")) {
         let home = in_root(saved, init, |root| users::home(root, plan.process.uid))?;
         plan.process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
     }
-    // Where the container's root is not ours either, it cannot open the binary for writing.
     let exposed = exe::is_exposed(&plan)?;
     Ok((plan, exposed))
+}
+
+/// Left in the container's directory by an `exec` that gave a process CAP_SYS_PTRACE.
+const LOOKS: &str = "ptrace";
+
+/// Who has CAP_SYS_PTRACE in our own user namespace can open this program's file through the
+/// `/proc/PID/exe` of a process that is about to execute another one, undumpable or not, and can
+/// write to it later (CVE-2019-5736). So for such a container the program runs from where nobody can
+/// write to it.
+fn seal_program(
+    container: &Container,
+    saved: &Saved,
+    config: &Config,
+    process: &Process,
+    request: &Request<'_>,
+) -> Result<()> {
+    if saved.namespaces.iter().any(|n| n == NamespaceKind::User.name()) {
+        return Ok(());
+    }
+    let looks = |p: &Process| {
+        p.capabilities.as_ref().is_some_and(|c| {
+            let sets = [&c.bounding, &c.permitted, &c.effective, &c.inheritable, &c.ambient];
+            sets.iter().any(|set| set.iter().any(|name| name == "CAP_SYS_PTRACE"))
+        })
+    };
+    let entry = container.entry()?;
+    let before = config.process.as_ref().is_some_and(looks) || entry.read(LOOKS).is_ok();
+    if looks(process) && !before {
+        // For those that come after; until this one runs nobody can look.
+        entry.write(LOOKS, b"")?;
+    }
+    if !before || seal::is_sealed() {
+        return Ok(());
+    }
+    if request.may_replace_program {
+        return Err(seal::run_sealed());
+    }
+    Err(Error::new(
+        Kind::Refused,
+        "the container's processes have CAP_SYS_PTRACE and could change this program's file",
+    )
+    .hint("use the stockade program for it, which runs itself from a read-only mount then"))
 }
 
 fn process_of(saved: &Saved, init: &OwnedFd, config: &Config, asked: Asked<'_>) -> Result<Process> {

@@ -10,7 +10,9 @@ use crate::plan::detail::{Details, Keyring, Lifetime, NamespaceKind};
 use crate::plan::facts::Facts;
 use crate::plan::values::quote;
 use crate::plan::values::user::{self, IdOrName, User};
-use crate::plan::{Namespaces, Plan, Resources, Root, RootSource, Supervision};
+use crate::plan::{
+    MapWriter, Namespaces, Plan, Resources, Root, RootSource, Supervision, UserNamespace,
+};
 
 /// What an `exec` changes of the container's process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,7 +133,8 @@ pub fn plan(
     terminal.console = false;
     let plan = Plan {
         id: asked.id.to_owned(),
-        namespaces: Namespaces { user: None, network: false, time: false },
+        // Not made, but it says what is out of reach of the container's ids.
+        namespaces: Namespaces { user: user_namespace(linux), network: false, time: false },
         hostname: String::new(),
         root: Root { source: RootSource::Pool, read_only: false, idmap: false, guarded: false },
         pool: None,
@@ -157,6 +160,18 @@ pub fn plan(
         },
     };
     Ok((plan, warnings))
+}
+
+/// The container's user namespace, if the configuration says how its ids map.
+fn user_namespace(linux: &Linux) -> Option<UserNamespace> {
+    let own = linux.namespaces.iter().any(|n| n.kind == "user" && n.path.as_os_str().is_empty());
+    let mapped = own && !linux.uid_mappings.is_empty() && !linux.gid_mappings.is_empty();
+    mapped.then(|| UserNamespace {
+        uids: super::maps(&linux.uid_mappings),
+        gids: super::maps(&linux.gid_mappings),
+        writer: MapWriter::Privileged,
+        setup_ids: None,
+    })
 }
 
 /// Reads a process from a file of its own.

