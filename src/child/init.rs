@@ -48,7 +48,7 @@ fn as_job(&(armed, stdio, ruleset): &Job<'_>) -> ! {
 /// Lets go of everything: descriptors, rights.
 fn settle(armed: &Armed, socket: BorrowedFd<'_>) -> Done<OwnedFd> {
     let gone = |e| Failure(Step::SpawnInit, 0, e);
-    io::send(socket, &Message::Started(super::began()).to_bytes(), None).map_err(gone)?;
+    io::send(socket, &Message::Started(super::program::began()).to_bytes(), None).map_err(gone)?;
     io::close_range(ERROR_FD.unsigned_abs() + 1, u32::MAX).map_err(gone)?;
     io::close_range(0, ERROR_FD.unsigned_abs() - 1).map_err(gone)?;
     privs::drop_for_init(&armed.privs, armed.setup_ids)?;

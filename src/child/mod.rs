@@ -25,6 +25,7 @@ mod network;
 pub mod place;
 mod places;
 mod privs;
+mod program;
 pub mod rootfs;
 pub mod sources;
 mod terminal;
@@ -34,7 +35,6 @@ use crate::sys::process::CStringArray;
 use crate::sys::{self, Errno, io, process, signal};
 use crate::wire::{Fail, Message, Step};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering};
 use landlock::Ruleset;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -381,7 +381,7 @@ fn become_job(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> ! 
     }
     let failure = match after_closing(armed) {
         Err(failure) => failure,
-        Ok(()) => exec(armed),
+        Ok(()) => program::execute(armed),
     };
     fail(io::well_known(armed.places().error), &failure)
 }
@@ -475,7 +475,7 @@ fn after_closing(armed: &Armed) -> Done {
     signal::set_mask(0).map(drop).at(Step::Session)?;
     if let Some(detached) = &armed.detached {
         // Its maker is still there to hear that there is no such program.
-        find_program(armed)?;
+        program::find(armed)?;
         detached::wait_for_start(armed, detached)?;
     }
     if armed.released {
@@ -483,8 +483,7 @@ fn after_closing(armed: &Armed) -> Done {
         process::set_parent_death_signal(0).at(Step::ParentDeath)?;
     }
     // The filter may forbid to ask what time it is.
-    let began = sys::clock::monotonic_ns();
-    BEGAN.store(began, Ordering::Relaxed);
+    let began = program::begins();
     // Last of all: what the filter forbids is needed until here.
     privs::load_filter_last(&armed.privs, io::well_known(armed.places().error), began, &mut || {
         let nofile =
@@ -496,66 +495,6 @@ fn after_closing(armed: &Armed) -> Done {
             None => Ok(()),
         }
     })
-}
-
-/// Whether there is a program that may be executed.
-fn find_program(armed: &Armed) -> Done {
-    let mut answer = Failure(Step::Exec, 0, Errno(libc::ENOENT));
-    for (index, path) in (0..).zip(&armed.candidates) {
-        match sys::fs::may_execute(path) {
-            Ok(()) => return Ok(()),
-            Err(e) if e.0 == libc::EACCES => answer = Failure(Step::Exec, index, e),
-            Err(_) => {}
-        }
-    }
-    Err(answer)
-}
-
-/// When the job was about to be executed (CLOCK_MONOTONIC, nanoseconds). The job's process shares the init's
-/// memory until then, and nobody else's: in the supervisor this stays 0.
-static BEGAN: AtomicU64 = AtomicU64::new(0);
-
-/// When the job was about to be executed.
-fn began() -> u64 {
-    BEGAN.load(Ordering::Relaxed)
-}
-
-/// Tries each place in turn, as execvp(3) does, and says why none worked.
-fn exec(armed: &Armed) -> Failure {
-    let mut answer = Errno(libc::ENOENT);
-    let mut at = 0;
-    for (index, path) in (0..).zip(&armed.candidates) {
-        let errno = match &armed.stub {
-            None if !armed.one_exec => process::execve(path, &armed.argv, &armed.envp),
-            None => match sys::fs::may_execute(path) {
-                Ok(()) => process::execve(path, &armed.argv, &armed.envp),
-                Err(e) => e,
-            },
-            // The stub cannot come back to try the next: it is told one that can be executed.
-            Some(_) => match sys::fs::may_execute(path) {
-                Ok(()) => execute_through_stub(armed, index),
-                Err(e) => e,
-            },
-        };
-        match errno.0 {
-            // It was there, so it is a script whose interpreter is not; and the one call is used up.
-            libc::ENOENT if armed.one_exec && sys::fs::may_execute(path).is_ok() => {
-                return Failure(Step::Exec, index, errno);
-            }
-            libc::ENOENT | libc::ENOTDIR => {}
-            // Remembered: a later directory of PATH may have one that can be executed.
-            libc::EACCES => (answer, at) = (errno, index),
-            _ => return Failure(Step::Exec, index, errno),
-        }
-    }
-    Failure(Step::Exec, at, answer)
-}
-
-fn execute_through_stub(armed: &Armed, index: u32) -> Errno {
-    let path = usize::try_from(index).ok().and_then(|n| armed.stub_paths.get(n));
-    let Some(path) = path else { return Errno(libc::ENOENT) };
-    let stub = io::well_known(armed.places().stub);
-    process::execve_stub(stub, path, &armed.argv, &armed.envp)
 }
 
 /// Reports and ends. If the report cannot be sent the supervisor sees an end without one.
