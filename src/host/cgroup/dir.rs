@@ -236,21 +236,22 @@ pub(super) fn make_locked(parent: &Dir, name: &str) -> Result<Dir> {
             // Removed between making and opening.
             Err(e) if e.0 == libc::ENOENT || e.0 == libc::ENODEV => {}
             Err(e) if e.0 == libc::EEXIST => {
-                let there = parent.child(name);
-                if there.is_ok_and(|d| {
-                    let ours = d.try_lock() == Ok(true) && still_there(parent, name, &d);
-                    if ours {
-                        d.kill_all();
+                // Abandoned, if its lock is to be had: whoever made it is dead. The lock is held until
+                // it is gone. Let go before, it may be removed and made again by others meanwhile,
+                // and what is removed by name here is theirs.
+                if let Ok(left) = parent.child(name)
+                    && left.try_lock() == Ok(true)
+                    && still_there(parent, name, &left)
+                {
+                    left.kill_all();
+                    if parent.remove_child(name).is_ok() {
+                        continue;
                     }
-                    ours
-                }) {
-                    // Abandoned: whoever made it is dead.
-                    let _ = parent.remove_child(name);
-                    continue;
                 }
-                // Or somebody is removing it this moment. That takes no time by itself, but a lock
-                // lives on in a child that another thread clones meanwhile, until its set-up
-                // closes what it has inherited: under load some tens of milliseconds.
+                // What was left is still dying, or somebody is removing it this moment. That takes
+                // no time by itself, but a lock lives on in a child that another thread clones
+                // meanwhile, until its set-up closes what it has inherited: under load some tens of
+                // milliseconds.
                 if tries < 95 {
                     let pause = if tries < 20 { 1 } else { 10 };
                     std::thread::sleep(std::time::Duration::from_millis(pause));
@@ -282,6 +283,36 @@ fn same(a: &Dir, b: &Dir) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// H62. What is removed as abandoned is not what another has made under the name meanwhile.
+    #[test]
+    fn a_name_that_many_want_is_each_ones_until_it_gives_it_back() {
+        let path = std::env::temp_dir().join(format!("stockade-lock-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let made = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    // Any directory will do: made, locked and removed as one of cgroups is.
+                    let parent = Dir::open(path.to_str().unwrap()).unwrap();
+                    for _ in 0..200 {
+                        let Ok(own) = make_locked(&parent, "x") else { continue };
+                        let nth = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        for _ in 0..10 {
+                            assert!(still_there(&parent, "x", &own), "removed by another");
+                            std::thread::yield_now();
+                        }
+                        // Every other one dies and leaves it behind.
+                        if nth.is_multiple_of(2) {
+                            parent.remove_child("x").unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        std::fs::remove_dir_all(&path).unwrap();
+        assert!(made.into_inner() > 200);
+    }
 
     #[test]
     fn a_key_is_matched_whole() {

@@ -170,8 +170,10 @@ fn v2_candidates(mount: &str, parent: Option<&str>) -> Result<Vec<String>> {
     if let Some(parent) = parent {
         return Ok(vec![format!("{mount}/{}", parent.trim_matches('/'))]);
     }
-    let text =
-        std::fs::read("/proc/self/cgroup").map_err(|e| Error::os("read /proc/self/cgroup", e))?;
+    // Not of the kind that says what this host's cgroups lack: nothing starts without /proc.
+    let text = std::fs::read("/proc/self/cgroup").map_err(|e| {
+        Error::os("read /proc/self/cgroup", e).with_kind(Kind::Os).hint("is /proc mounted?")
+    })?;
     let own = crate::plan::formats::cgroup::parse(&text)
         .ok()
         .and_then(|c| c.v2.map(|p| String::from_utf8_lossy(p).into_owned()))

@@ -58,6 +58,10 @@ pub(super) fn look(found: &mut Findings, host: &Settings) {
 
 /// What stops a jail's limits, for one failed set-up.
 pub(super) fn blocker(host: &Settings) -> Option<Blocker> {
+    // Without /proc nothing is known of them, and the error says so itself.
+    if !host.has_proc {
+        return None;
+    }
     let error = attempt(host, &every()).err()?;
     Some(explain(host, &Mounted::read(), &error))
 }
