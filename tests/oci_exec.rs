@@ -306,10 +306,19 @@ fn preserved_descriptors_arrive_and_no_others() {
 #[test]
 fn t23_a_joining_process_has_what_the_init_has() {
     need_root!();
-    for user_namespace in [false, true] {
+    for kind in ["plain", "user", "all", "user and a network that is not its own"] {
         let c = Bundle::new(|config| {
-            if user_namespace {
+            if kind != "plain" && kind != "all" {
                 with_user_namespace(config);
+            }
+            let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+            if kind == "all" {
+                namespaces.extend([json!({ "type": "cgroup" }), json!({ "type": "time" })]);
+            }
+            if kind.contains("network") {
+                // Belongs to our own user namespace, so it must be joined before the container's.
+                namespaces.retain(|n| n["type"] != "network");
+                namespaces.push(json!({ "type": "network", "path": "/proc/self/ns/net" }));
             }
             config["process"]["rlimits"] =
                 json!([{ "type": "RLIMIT_NOFILE", "hard": 321, "soft": 123 }]);
@@ -332,7 +341,7 @@ fn t23_a_joining_process_has_what_the_init_has() {
             "Seccomp",
             "Seccomp_filters",
         ] {
-            assert_eq!(status_line(&own, key), status_line(&init, key), "{key} {user_namespace}");
+            assert_eq!(status_line(&own, key), status_line(&init, key), "{key} {kind}");
         }
         let limits = c.exec(&["cat", "/proc/self/limits"]);
         assert!(limits.contains("123                  321"), "{limits}");
@@ -347,7 +356,7 @@ fn t23_a_joining_process_has_what_the_init_has() {
         let joined = wait_for_pid(&c);
         for ns in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
             let link = |p: i32| std::fs::read_link(format!("/proc/{p}/ns/{ns}")).unwrap();
-            assert_eq!(link(joined), link(pid), "{ns}");
+            assert_eq!(link(joined), link(pid), "{ns} {kind}");
         }
         let cgroup = |p: i32| std::fs::read_to_string(format!("/proc/{p}/cgroup")).unwrap();
         assert_eq!(cgroup(joined), cgroup(pid));
