@@ -179,6 +179,7 @@ fn user_namespace(linux: &Linux) -> Option<UserNamespace> {
 /// # Errors
 /// It is no JSON, or a property of another type.
 pub fn parse(json: &[u8]) -> Result<Process> {
+    super::object("the process", json)?;
     serde_json::from_slice(json).map_err(|e| {
         let text: String = e.to_string().chars().take(300).collect();
         bad(
@@ -294,6 +295,6 @@ mod tests {
         }
         assert_eq!(terminal_size("80x24").unwrap(), (80, 24));
         assert!(group("-1").is_err() && group("4294967295").is_err());
-        assert!(parse(b"{").is_err() && parse(b"3").is_err());
+        assert!(parse(b"{").is_err() && parse(b"3").is_err() && parse(b"[]").is_err());
     }
 }
