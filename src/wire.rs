@@ -8,7 +8,7 @@
 //!       |  ----- Sources (+ descriptors) ---->  |  attached as the steps come to them
 //!       |  <----- Pool (+ descriptor) --------  |  mounts, pivot_root, ...
 //!       |  makes the cgroups (v1)               |
-//!       |  ------- Join (+ descriptor) ------>  |  joins each (v1)
+//!       |  ------- Join (+ descriptors) ----->  |  joins each (v1)
 //!       |  ------------- Proceed ------------>  |
 //!       |  <---- Console (+ descriptor) ------  |  if the job has a terminal
 //!       |  <--- Listener (+ descriptor) ------  |  if denied calls are told
@@ -200,7 +200,7 @@ pub enum Message {
     Go,
     /// Supervisor to child, with the descriptors: detached mounts of the host's files.
     Sources(Sources),
-    /// Supervisor to child, with a descriptor: the `tasks` file of a cgroup to join (v1).
+    /// Supervisor to child, with the descriptors: the `tasks` files of cgroups to join (v1).
     Join,
     /// Supervisor to child: every limit is in place.
     Proceed,

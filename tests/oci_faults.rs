@@ -7,11 +7,15 @@ mod support;
 
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use support::{Scratch, busybox_rootfs};
 
+static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
 struct Bundle {
+    /// The name of its cgroup.
+    name: String,
     dir: Scratch,
     _rootfs: Scratch,
     state: Scratch,
@@ -24,6 +28,8 @@ impl Bundle {
         let rootfs = busybox_rootfs();
         std::os::unix::fs::symlink("busybox", rootfs.join("bin/sleep")).unwrap();
         let (dir, state) = (Scratch::new(), Scratch::new());
+        let n = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("{}-{n}", std::process::id());
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(state.path(), mode).unwrap();
         let mut config = json!({
@@ -33,7 +39,7 @@ impl Bundle {
             "root": {"path": rootfs.path()},
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
-            "linux": {"cgroupsPath": format!("/stockade-faults/{}", std::process::id()),
+            "linux": {"cgroupsPath": format!("/stockade-faults/{name}"),
                 "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}],
                 "resources": {"pids": {"limit": 50}}}
         });
@@ -41,7 +47,7 @@ impl Bundle {
             config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]});
         }
         std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
-        Bundle { dir, _rootfs: rootfs, state }
+        Bundle { name, dir, _rootfs: rootfs, state }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -79,9 +85,22 @@ impl Bundle {
     }
 
     fn cgroups(&self) -> Vec<PathBuf> {
-        let name = format!("stockade-faults/{}", std::process::id());
+        let name = format!("stockade-faults/{}", self.name);
         let tops = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
         tops.map(|e| e.path().join(&name)).filter(|p| p.exists()).collect()
+    }
+
+    /// Processes of the container.
+    fn processes(&self) -> Vec<String> {
+        let ours = format!("stockade-faults/{}\n", self.name);
+        let look = |dir: PathBuf| {
+            let text = std::fs::read_to_string(dir.join("cgroup")).ok()?;
+            let stat = std::fs::read_to_string(dir.join("stat")).ok()?;
+            let zombie = stat.rsplit_once(')').is_some_and(|(_, s)| s.starts_with(" Z"));
+            (text.contains(&ours) && !zombie).then_some(stat)
+        };
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|e| look(e.path())).collect()
     }
 
     #[track_caller]
@@ -90,23 +109,8 @@ impl Bundle {
         let left: Vec<_> = std::fs::read_dir(self.state.path()).unwrap().flatten().collect();
         assert!(left.is_empty(), "{when}: {left:?}");
         assert!(self.cgroups().is_empty(), "{when}: {:?}", self.cgroups());
-        assert!(sleepers(self.dir.path()).is_empty(), "{when}");
+        assert!(self.processes().is_empty(), "{when}");
     }
-}
-
-/// Processes of the test's container: none survives.
-fn sleepers(_: &Path) -> Vec<String> {
-    let ours = std::process::id().to_string();
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|e| {
-            let text = std::fs::read_to_string(e.path().join("cgroup")).ok()?;
-            let stat = std::fs::read_to_string(e.path().join("stat")).ok()?;
-            let zombie = stat.rsplit_once(')').is_some_and(|(_, s)| s.starts_with(" Z"));
-            (text.contains(&format!("stockade-faults/{ours}")) && !zombie).then_some(stat)
-        })
-        .collect()
 }
 
 /// Kills at each call of a verb, a step of them at a time.

@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 /// What such a process needs.
 #[derive(Debug)]
 pub struct ArmedDetached {
-    /// Where the one who starts it connects.
-    pub listener: OwnedFd,
+    /// Where the one who starts it connects; `None`: it is started by its making.
+    pub listener: Option<OwnedFd>,
     /// The state, which hooks get as their standard input.
     pub state: Option<OwnedFd>,
     /// Where what hooks print goes.
@@ -134,6 +134,17 @@ pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
     let places = armed.places();
     // From here on it lives without its maker.
     process::set_parent_death_signal(0).at(Step::ParentDeath)?;
+    if detached.listener.is_some() {
+        listen(armed)?;
+    }
+    // Its maker is gone, and with it the place where what they print could be read.
+    detached.run_all(&detached.start, Step::StartHook, Some(places.state), None)?;
+    io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
+}
+
+/// Says that it waits, and waits.
+fn listen(armed: &Armed) -> Done {
+    let places = armed.places();
     let ready = Message::Ready.to_bytes();
     io::write_whole(io::well_known(places.error), &ready).at(Step::Handshake)?;
     let listener = io::well_known(places.listener);
@@ -151,11 +162,7 @@ pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
         }
         // One who came and went without the word changes nothing.
         if Message::from_bytes(&buf) == Some(Message::Start) {
-            armed.move_error_fd(peer.as_raw_fd())?;
-            break;
+            return armed.move_error_fd(peer.as_raw_fd());
         }
     }
-    // Its maker is gone, and with it the place where what they print could be read.
-    detached.run_all(&detached.start, Step::StartHook, Some(places.state), None)?;
-    io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
 }

@@ -216,6 +216,13 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     // that ourselves. And the locks of other runs of the same program, which would live as long as
     // our copies.
     close_all_but(&armed.kept)?;
+    // Begun here and joined below: making one takes the kernel as long as all the mounts. Only after
+    // Go where it needs the id map.
+    let begin = |now: bool| match armed.network && now {
+        true => network::begin().map(Some),
+        false => Ok(None),
+    };
+    let early = begin(armed.detached.is_some() && armed.setup_ids.is_none())?;
     wait_for_go(socket)?;
     allow_processors(armed);
     // Before the change of ids: it needs rights over them.
@@ -238,8 +245,10 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     new_keyring(&armed.keyring)?;
     let proc = armed.writes.open()?;
     armed.writes.time(proc.as_ref())?;
-    // Begun here and joined below: making one takes the kernel as long as all the mounts.
-    let mut network = if armed.network { Some(network::begin()?) } else { None };
+    let mut network = match early {
+        Some(network) => Some(network),
+        None => begin(true)?,
+    };
     // The mounts are allowed as they are made; the job puts it on.
     let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
     let built = match &armed.rootfs {
@@ -324,17 +333,20 @@ fn join_cgroups(armed: &Armed) -> Done {
         return Ok(());
     }
     let mut buf = [0u8; crate::wire::SIZE];
-    let mut index = 0;
     loop {
-        let (n, tasks) = io::recv(armed.socket.as_fd(), &mut buf, false).at(Step::Handshake)?;
-        match (buf.get(..n).and_then(Message::from_bytes), tasks) {
-            (Some(Message::Join), Some(tasks)) => {
-                // `0` names the caller, for which the kernel skips the system-wide lock that
-                // moving a foreign pid takes.
-                io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;
-                index += 1;
+        let mut tasks = [-1; crate::wire::Sources::MOST];
+        let socket = armed.socket.as_fd();
+        let n = io::recv_many(socket, &mut buf, false, &mut tasks).at(Step::Handshake)?;
+        match buf.get(..n).and_then(Message::from_bytes) {
+            Some(Message::Join) => {
+                for (index, fd) in (0..).zip(tasks.into_iter().take_while(|fd| *fd >= 0)) {
+                    // `0` names the caller, for which the kernel skips the system-wide lock that
+                    // moving a foreign pid takes.
+                    let tasks = io::well_known(fd);
+                    io::write_whole(tasks, b"0").at_index(Step::JoinCgroup, index)?;
+                }
             }
-            (Some(Message::Proceed), None) => break,
+            Some(Message::Proceed) => break,
             _ => return Err(Failure(Step::Handshake, 0, Errno(libc::EPIPE))),
         }
     }
@@ -405,6 +417,9 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     // They come from numbers far above, so no move is in another's way.
     let places = armed.places();
     armed.move_error_fd(armed.socket.as_raw_fd())?;
+    // What is where these are to be, left over from the set-up.
+    let least = places.state.unsigned_abs();
+    io::close_range(places.stub.unsigned_abs(), least).at(Step::CloseFds)?;
     let mut last = places.error;
     if let Some(stub) = &armed.stub {
         io::dup_cloexec(stub.as_raw_fd(), places.stub).at(Step::CloseFds)?;
@@ -414,16 +429,14 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
         io::set_cloexec(ERROR_FD.saturating_add_unsigned(fd), false).at(Step::CloseFds)?;
     }
     if let Some(detached) = &armed.detached {
-        io::dup_cloexec(detached.listener.as_raw_fd(), places.listener).at(Step::CloseFds)?;
-        last = places.listener;
+        if let Some(listener) = &detached.listener {
+            io::dup_cloexec(listener.as_raw_fd(), places.listener).at(Step::CloseFds)?;
+            last = places.listener;
+        }
         if let Some(state) = &detached.state {
             io::dup_cloexec(state.as_raw_fd(), places.state).at(Step::CloseFds)?;
             last = places.state;
         }
-    }
-    if armed.stub.is_none() && last > places.error {
-        io::close_range(places.stub.unsigned_abs(), places.stub.unsigned_abs())
-            .at(Step::CloseFds)?;
     }
     io::close_range(last.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)
 }

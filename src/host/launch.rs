@@ -166,9 +166,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
     if let Some(found) = found {
         launched.cgroup = Cgroup::create(&plan.id, &plan.resources, found)?;
     }
-    for tasks in launched.cgroup.tasks()? {
-        launched.tell(plan, Message::Join, Some(tasks.as_fd()))?;
-    }
+    launched.join_cgroups(plan, &launched.cgroup.tasks()?)?;
     if sent && !launched.has_spoken() {
         // By now it has long made the pool and sent it, if it runs at all. Before Proceed, after
         // which the child says once more where the job may run: it may overtake us here.
@@ -260,6 +258,20 @@ impl Launched {
     pub(crate) fn release(mut self) -> Result<OwnedFd> {
         self.reaped = true;
         io::duplicate(self.pidfd.as_fd()).map_err(|e| Error::os("duplicate a pidfd", e))
+    }
+
+    /// Sends the cgroups that the child joins by itself.
+    pub(crate) fn join_cgroups(&self, plan: &Plan, tasks: &[OwnedFd]) -> Result<()> {
+        for some in tasks.chunks(crate::wire::Sources::MOST) {
+            let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+            io::send_many(self.socket.as_fd(), &Message::Join.to_bytes(), &fds).map_err(|e| {
+                match self.last_words() {
+                    Some(fail) => self.explain(plan, fail),
+                    None => Error::os("send the child its cgroups", e),
+                }
+            })?;
+        }
+        Ok(())
     }
 
     pub(crate) fn tell(

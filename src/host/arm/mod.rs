@@ -321,7 +321,7 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
     kept.extend(wiring.joins.iter().chain(outer).map(|j| j.fd));
     let d = &plan.details;
     if let Some(detached) = &wiring.detached {
-        kept.push(detached.listener.as_raw_fd());
+        kept.extend(detached.listener.as_ref().map(AsRawFd::as_raw_fd));
         kept.extend(
             [&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd),
         );

@@ -11,9 +11,10 @@ use super::{Request, cgroups};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::{Launched, refuse_set_uid};
-use crate::host::{probe, seal, users};
+use crate::host::{exe, probe, seal, users};
 use crate::plan::detail::NamespaceKind;
 use crate::plan::oci::{self, Asked, spec::Config};
+use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
 use crate::plan::{Plan, RootSource};
 use crate::sys::{cred, fs};
@@ -27,7 +28,7 @@ use std::time::SystemTime;
 /// A container that was just made.
 pub(super) struct Made {
     pub(super) container: Container,
-    pub(super) config: Config,
+    pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
     /// The master of its terminal, if that stays here.
     pub(super) master: Option<OwnedFd>,
@@ -84,10 +85,32 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
 /// nobody can write to it. In a pid namespace of its own there is nobody else yet.
 fn seal(plan: &Plan, request: &Request<'_>) -> Result<()> {
     let seen = !plan.is_new(NamespaceKind::Pid) && plan.namespaces.user.is_none();
-    if !seen || !request.may_restart || seal::is_sealed() {
+    let denied = denies_the_stub(plan)?;
+    if !(seen || denied) || seal::is_sealed() {
         return Ok(());
     }
-    Err(seal::run_sealed())
+    if request.may_restart {
+        return Err(seal::run_sealed());
+    }
+    if !denied {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Unsupported,
+        "the seccomp filter denies execveat or fcntl, which keep the runtime's binary out of reach",
+    )
+    .hint("let the filter permit both, or give the container a user namespace"))
+}
+
+/// The program is executed by way of a stub, in two calls that the filter may deny. Where the
+/// runtime runs from a read-only mount no stub is needed.
+fn denies_the_stub(plan: &Plan) -> Result<bool> {
+    let filter = &plan.process.seccomp.filter;
+    if filter.is_empty() || !exe::is_exposed(plan)? {
+        return Ok(false);
+    }
+    let permits = |name| answer(filter, &call_of(name)) == Answer::Other;
+    Ok(!(permits("execveat") && permits("fcntl")))
 }
 
 /// Where the process has no HOME its account says it, as runc does.
@@ -164,52 +187,76 @@ fn sockets(request: &Request<'_>, plan: &Plan, foreground: bool) -> Result<Socke
     })
 }
 
-/// Makes it. With `foreground` a terminal may be kept here.
-pub(super) fn create(
-    store: Store,
-    id: &str,
-    request: &Request<'_>,
-    foreground: bool,
-) -> Result<Made> {
+/// How far it is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Its process waits for `start`.
+    Created,
+    /// Its program runs; a terminal may be kept here.
+    Foreground,
+    /// Its program runs.
+    Detached,
+}
+
+/// Makes it.
+pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until) -> Result<Made> {
     let prepared = prepare(id, request)?;
-    let sockets = sockets(request, &prepared.plan, foreground)?;
+    let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
     let asked = cgroups::Asked::new(&prepared.config, id, request)?;
-    let found = asked.look()?;
+    let mut found = asked.look()?;
     let entry = store.make(id)?;
     let mut saved = first_state(id, &prepared, &entry)?;
-    let mut undo = Undo { entry: &entry, cgroup: None, launched: None, kept: false };
-    entry.write(CONFIG, &prepared.bytes)?;
-    saved.cgroup = Some(cgroups::to_value(&found.saved())?);
-    saved.store(&entry)?;
-    undo.cgroup = Some(found.create()?);
-    let cgroup = undo.cgroup.as_ref();
-    let paths = cgroup.map(ContainerCgroup::saved).unwrap_or_default();
+    let made = RefCell::new(None);
+    let mut undo = Undo { entry: &entry, cgroup: &made, launched: None, kept: false };
+    entry.write_new(CONFIG, &prepared.bytes)?;
+    let paths = found.saved();
     saved.cgroup = Some(cgroups::to_value(&paths)?);
+    saved.store(&entry)?;
+    let found = if found.begin()? {
+        Some(found)
+    } else {
+        *made.borrow_mut() = Some(found.create()?);
+        None
+    };
     let kept = RefCell::new(None);
+    let tell = |launched: &Launched, saved: &Saved| tell_pid(request, &sockets, saved, launched);
     let launch = Launch {
         plan: &prepared.plan,
         facts: &prepared.facts,
         entry: &entry,
-        cgroup,
+        cgroup: &made,
+        found: RefCell::new(found),
         cgroup_paths: &paths,
         console: match (&sockets.console, prepared.plan.process.terminal) {
             (Some(socket), _) => Console::Socket(socket),
             (None, true) => Console::Kept(&kept),
             (None, false) => Console::None,
         },
+        starts: until != Until::Created,
+        tell_pid: &tell,
     };
-    undo.launched = Some(launch.run(&mut saved)?);
-    tell_pid(request, &sockets, &saved, undo.launched.as_ref())?;
-    saved.status = Status::Created;
-    saved.store(&entry)?;
+    let launched = launch.run(&mut saved);
+    drop(launch);
+    let launched = undo.launched.insert(launched?);
+    if until == Until::Created {
+        tell(launched, &saved)?;
+        saved.status = Status::Created;
+    } else {
+        saved.status = Status::Running;
+    }
     let mut warnings = prepared.warnings;
-    if let Some(cgroup) = &undo.cgroup {
+    if let Some(cgroup) = &*made.borrow() {
+        saved.cgroup = Some(cgroups::to_value(&cgroup.saved())?);
         warnings.extend(cgroup.warnings.iter().cloned());
+    }
+    saved.store(&entry)?;
+    if until != Until::Created {
+        super::start::poststart(&saved, &prepared.config)?;
     }
     let pidfd = undo.keep()?;
     let mut container = Container::new(store, id);
     container.warnings = warnings;
-    Ok(Made { container, config: prepared.config, pidfd, master: kept.into_inner() })
+    Ok(Made { container, pid: saved.pid, pidfd, master: kept.into_inner() })
 }
 
 fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {
@@ -242,9 +289,9 @@ fn tell_pid(
     request: &Request<'_>,
     sockets: &Sockets,
     saved: &Saved,
-    launched: Option<&Launched>,
+    launched: &Launched,
 ) -> Result<()> {
-    if let (Some(socket), Some(launched)) = (&sockets.pidfd, launched) {
+    if let Some(socket) = &sockets.pidfd {
         let pidfd = crate::sys::io::duplicate(launched.pidfd())
             .map_err(|e| Error::os("duplicate a pidfd", e))?;
         console::send(socket, saved.id.as_bytes(), &pidfd)?;
@@ -272,7 +319,7 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 /// Removes what was made, unless it is kept.
 struct Undo<'a> {
     entry: &'a Entry,
-    cgroup: Option<ContainerCgroup>,
+    cgroup: &'a RefCell<Option<ContainerCgroup>>,
     launched: Option<Launched>,
     kept: bool,
 }
@@ -294,7 +341,7 @@ impl Drop for Undo<'_> {
         self.launched = None;
         // The error that brought us here is the one to be told; what cannot be removed now
         // `delete --force` finds by the state, which then stays.
-        let gone = self.cgroup.as_mut().is_none_or(|cgroup| {
+        let gone = self.cgroup.borrow_mut().as_mut().is_none_or(|cgroup| {
             let _ = cgroup.kill_all();
             cgroup.delete().is_ok()
         });

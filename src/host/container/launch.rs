@@ -12,15 +12,16 @@ use crate::child::namespaces::{ArmedJoin, ArmedOuter};
 use crate::child::{self, Armed};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::{self, Wiring};
-use crate::host::cgroup::container::{self, ContainerCgroup};
+use crate::host::cgroup::container::{self, ContainerCgroup, Found};
 use crate::host::launch::{Event, Launched, clone_flags};
-use crate::host::{exe, idmap, sources};
+use crate::host::{exe, idmap, seal, sources};
 use crate::plan::Plan;
 use crate::plan::detail::{MountSource, NamespaceKind};
 use crate::plan::facts::Facts;
 use crate::plan::{MountStep, values::quote};
 use crate::sys::{self, fs, io, process, signal};
 use crate::wire::{Fail, Message, Step};
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
@@ -32,9 +33,16 @@ pub(super) struct Launch<'a> {
     pub(super) plan: &'a Plan,
     pub(super) facts: &'a Facts,
     pub(super) entry: &'a Entry,
-    pub(super) cgroup: Option<&'a ContainerCgroup>,
+    /// The cgroups, once they are made.
+    pub(super) cgroup: &'a RefCell<Option<ContainerCgroup>>,
+    /// What of them is still to be made, beside the child.
+    pub(super) found: RefCell<Option<Found<'a>>>,
     pub(super) cgroup_paths: &'a container::Saved,
     pub(super) console: console::Console<'a>,
+    /// Whether the program is executed without waiting for a start.
+    pub(super) starts: bool,
+    /// Tells who wants to know which process it is.
+    pub(super) tell_pid: &'a dyn Fn(&Launched, &Saved) -> Result<()>,
 }
 
 /// Kinds that a parent can join for a child of its own.
@@ -83,7 +91,7 @@ impl Launch<'_> {
             unshare_cgroup: late && plan.is_new(NamespaceKind::Cgroup),
             rlimits: Vec::new(),
             last_cap: self.facts.last_cap,
-            exposed: exe::is_exposed(plan)?,
+            exposed: !seal::is_sealed() && exe::is_exposed(plan)?,
             joins: if joins_user { Vec::new() } else { list(&|kind| !visited.contains(&kind)) },
             outer: joins_user.then(|| ArmedOuter { joins: list(&|_| true), flags }),
             detached: Some(detached),
@@ -108,10 +116,15 @@ impl Launch<'_> {
         if let Some(state) = &state {
             hooks::fill(state.as_fd(), &hooks::state_json(saved, Status::Creating)?)?;
         }
+        if self.starts {
+            // There is no later point at which the program does not run yet.
+            (self.tell_pid)(&launched, saved)?;
+        }
         launched.tell(plan, Message::Go, None)?;
         sources::send(&pending, plan.namespaces.user.as_ref(), saved.pid, launched.socket.as_fd())
             .map_err(|e| launched.last_words().map_or(e, |fail| launched.explain(plan, fail)))?;
         drop(armed);
+        self.make_cgroups()?;
         self.send_cgroups(&launched)?;
         self.follow(&launched, saved, state.as_ref(), output.as_ref())?;
         Ok(launched)
@@ -119,14 +132,14 @@ impl Launch<'_> {
 
     fn detached(&self, hooks: &crate::plan::detail::Hooks) -> Result<ArmedDetached> {
         let high = |fd| arm::out_of_the_way(fd, self.plan.details.preserved_fds);
-        let listener = listen(self.entry)?;
+        let listener = if self.starts { None } else { Some(listen(self.entry).and_then(high)?) };
         let list = |hooks: &[crate::plan::detail::Hook]| -> Result<Vec<_>> {
             hooks.iter().map(arm::hook).collect()
         };
         let inside = !hooks.create_container.is_empty() || !hooks.start_container.is_empty();
         let memory = || hooks::memory().and_then(high);
         Ok(ArmedDetached {
-            listener: high(listener)?,
+            listener,
             state: if inside { Some(memory()?) } else { None },
             output: if inside { Some(memory()?) } else { None },
             pause: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
@@ -144,7 +157,11 @@ impl Launch<'_> {
     ) -> Result<(i32, OwnedFd)> {
         let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;
         let cloned = Visit::begin(opened, visited).map(|visit| {
-            let into = self.cgroup.and_then(ContainerCgroup::clone_into);
+            let (cgroup, found) = (self.cgroup.borrow(), self.found.borrow());
+            let into = cgroup
+                .as_ref()
+                .and_then(ContainerCgroup::clone_into)
+                .or_else(|| found.as_ref().and_then(Found::clone_into));
             let cloned = process::clone_into(flags, into, child::enter, armed);
             drop(visit);
             cloned
@@ -183,11 +200,18 @@ impl Launch<'_> {
         }
     }
 
+    /// While the child mounts.
+    fn make_cgroups(&self) -> Result<()> {
+        if let Some(found) = self.found.borrow_mut().take() {
+            let made = found.create()?;
+            *self.cgroup.borrow_mut() = Some(made);
+        }
+        Ok(())
+    }
+
     fn send_cgroups(&self, launched: &Launched) -> Result<()> {
-        if let Some(cgroup) = self.cgroup {
-            for tasks in cgroup.tasks()? {
-                launched.tell(self.plan, Message::Join, Some(tasks.as_fd()))?;
-            }
+        if let Some(cgroup) = &*self.cgroup.borrow() {
+            launched.join_cgroups(self.plan, &cgroup.tasks()?)?;
         }
         launched.tell(self.plan, Message::Proceed, None)?;
         if self.plan.is_new(NamespaceKind::Cgroup) {
@@ -233,6 +257,9 @@ impl Launch<'_> {
                     return Ok(());
                 }
                 Event::Failed(fail) => return Err(self.explain(launched, fail, output)),
+                // The socket is closed by execve; or by the end of a process that was killed, whose
+                // status says so.
+                Event::End if self.starts => return Ok(()),
                 Event::End => {
                     return Err(Error::new(
                         Kind::Os,

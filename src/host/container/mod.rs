@@ -50,7 +50,7 @@ pub(crate) fn create(
     id: &str,
     request: &Request<'_>,
 ) -> Result<state::Container> {
-    create::create(store, id, request, false).map(|made| made.container)
+    create::create(store, id, request, create::Until::Created).map(|made| made.container)
 }
 
 /// Whether this process is in a user namespace of somebody's: the first one maps every id to

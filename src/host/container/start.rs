@@ -16,12 +16,7 @@ use std::os::unix::net::UnixStream;
 
 /// Starts it.
 pub(crate) fn start(container: &Container) -> Result<()> {
-    let config = oci::parse(&container.config()?)?;
-    start_with(container, &config)
-}
-
-/// The same with its configuration at hand.
-pub(super) fn start_with(container: &Container, config: &Config) -> Result<()> {
+    let config = &oci::parse(&container.config()?)?;
     let entry = container.entry()?.lock()?;
     let mut saved = Saved::read(&entry)?;
     let alive = saved.init()?.is_some();
@@ -51,14 +46,19 @@ pub(super) fn start_with(container: &Container, config: &Config) -> Result<()> {
     io::write_whole(socket.as_fd(), &Message::Start.to_bytes())
         .map_err(|e| Error::os("tell the container's process to go on", e))?;
     outcome(&socket, config)?;
+    poststart(&saved, config)
+}
+
+/// Runs the hooks that follow the start.
+pub(super) fn poststart(saved: &Saved, config: &Config) -> Result<()> {
     let hooks = oci::hooks_of(config)?;
     if hooks.poststart.is_empty() {
         return Ok(());
     }
     // A hook that fails ends the container, as runc has it.
-    hooks::run("poststart", &hooks.poststart, &saved, Status::Running).inspect_err(|_| {
+    hooks::run("poststart", &hooks.poststart, saved, Status::Running).inspect_err(|_| {
         if let Ok(Some(init)) = saved.init() {
-            let _ = super::delete::end(&saved, &init);
+            let _ = super::delete::end(saved, &init);
         }
     })
 }

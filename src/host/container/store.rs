@@ -243,6 +243,16 @@ impl Entry {
         Ok(bytes)
     }
 
+    /// Writes a file that is not there yet, and that nobody looks for before the state.
+    pub(crate) fn write_new(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        let what = || format!("write {file} of container {}", quote(&self.id));
+        let name = CString::new(file).unwrap_or_default();
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+        fs::open_beneath(self.dir.as_fd(), &name, flags, 0o600, Resolve::Beneath)
+            .and_then(|fd| io::write_whole(fd.as_fd(), bytes))
+            .map_err(|e| Error::os(what(), e))
+    }
+
     /// Writes a file whole: under another name first, so that whoever reads finds the old or the
     /// new one.
     pub(crate) fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {

@@ -125,8 +125,14 @@ pub fn killers(program: &[Instruction]) -> Vec<&'static str> {
 /// The call that starts a job.
 #[must_use]
 pub fn execve() -> Call {
+    call_of("execve")
+}
+
+/// A call by its name, with arguments of zero.
+#[must_use]
+pub fn call_of(name: &str) -> Call {
     let abi = Abi::of(Arch::native());
-    Call { nr: abi.number("execve").unwrap_or(0), arch: abi.audit_arch(), args: [0; 6] }
+    Call { nr: abi.number(name).unwrap_or(0), arch: abi.audit_arch(), args: [0; 6] }
 }
 
 /// The name of a call and of the ABI that it was made in.

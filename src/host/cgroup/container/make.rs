@@ -35,7 +35,7 @@ pub(super) fn directories(
 ) -> Result<()> {
     let v2_only = is_v2(parts);
     let mut refused = Vec::new();
-    for (at, part) in parts.iter_mut().enumerate() {
+    for (at, part) in parts.iter_mut().enumerate().filter(|(_, part)| part.dir.is_none()) {
         match directory(part, v2_only, request, made) {
             Ok(dir) => part.dir = Some(dir),
             Err(e) if request.rootless && !request.path.asked && lacks_right(&e) => {
@@ -46,6 +46,20 @@ pub(super) fn directories(
     }
     for at in refused.into_iter().rev() {
         parts.remove(at);
+    }
+    Ok(())
+}
+
+/// Makes the directory in the hierarchy of v2 that has no controllers (hybrid).
+pub(super) fn unified(parts: &mut Vec<Part>, request: &Request<'_>, made: &mut Made) -> Result<()> {
+    let Some(at) = parts.iter().position(|p| p.v2) else { return Ok(()) };
+    let Some(part) = parts.get_mut(at) else { return Ok(()) };
+    match directory(part, false, request, made) {
+        Ok(dir) => part.dir = Some(dir),
+        Err(e) if request.rootless && !request.path.asked && lacks_right(&e) => {
+            parts.remove(at);
+        }
+        Err(e) => return Err(e),
     }
     Ok(())
 }

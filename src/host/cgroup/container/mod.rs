@@ -111,6 +111,8 @@ pub(crate) struct Found<'a> {
     request: Request<'a>,
     parts: Vec<Part>,
     rules: devices::Rules,
+    /// What of it is made already.
+    made: make::Made,
 }
 
 impl<'a> Found<'a> {
@@ -135,7 +137,7 @@ impl<'a> Found<'a> {
                 Vec::new()
             }
         };
-        let found = Found { request, parts, rules };
+        let found = Found { request, parts, rules, made: make::Made::default() };
         if found.request.manager == Manager::Cgroupfs {
             limits::check_version(request.resources, is_v2(&found.parts))?;
         }
@@ -147,14 +149,32 @@ impl<'a> Found<'a> {
         saved(self.request.manager, &self.parts)
     }
 
+    /// Makes what a process has to be cloned into, if the rest can wait until it has begun: on a
+    /// hybrid host the v2 directory, on one with v1 alone nothing. `false`: on v2 everything has to
+    /// be there.
+    ///
+    /// # Errors
+    /// As of [`Found::create`].
+    pub(crate) fn begin(&mut self) -> Result<bool> {
+        if is_v2(&self.parts) {
+            return Ok(false);
+        }
+        make::unified(&mut self.parts, &self.request, &mut self.made)?;
+        Ok(true)
+    }
+
+    /// The directory for CLONE_INTO_CGROUP, once it is made.
+    pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        self.parts.iter().find(|p| p.v2).and_then(|p| p.dir.as_ref()).map(AsFd::as_fd)
+    }
+
     /// Makes the directories and sets the limits; nobody is in them yet.
     ///
     /// # Errors
     /// A directory that is there and has processes or is frozen, a limit without its controller,
     /// a value that the kernel refuses. What was made is removed.
     pub(crate) fn create(self) -> Result<ContainerCgroup> {
-        let Found { request, mut parts, rules } = self;
-        let mut made = make::Made::default();
+        let Found { request, mut parts, rules, mut made } = self;
         let result = make::directories(&mut parts, &request, &mut made).and_then(|()| {
             let mut cgroup =
                 ContainerCgroup { manager: request.manager, parts, warnings: Vec::new() };

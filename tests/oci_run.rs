@@ -1,0 +1,215 @@
+//! `run` in the foreground: exit status, signals, the terminal, what is left.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use support::{Scratch, bin, busybox_rootfs};
+
+struct Bundle {
+    dir: Scratch,
+    rootfs: Scratch,
+    state: Scratch,
+    id: String,
+}
+
+fn bundle(script: &str, change: impl FnOnce(&mut Value)) -> Bundle {
+    let rootfs = busybox_rootfs();
+    for applet in ["sleep", "tty", "stty", "kill", "readlink"] {
+        let _ = std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet));
+    }
+    let (dir, state) = (Scratch::new(), Scratch::new());
+    std::fs::set_permissions(state.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .unwrap();
+    let id = dir.path().file_name().unwrap().to_string_lossy().into_owned();
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", script],
+            "env": ["PATH=/bin"], "cwd": "/"},
+        "root": {"path": rootfs.path()},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+             "options": ["ptmxmode=0666", "gid=5"]}],
+        "linux": {"cgroupsPath": format!("/stockade-runs/{id}"),
+            "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}]}
+    });
+    change(&mut config);
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    Bundle { dir, rootfs, state, id }
+}
+
+impl Bundle {
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(bin());
+        command.arg("--root").arg(self.state.path()).arg("run").args(more);
+        command.arg("--bundle").arg(self.dir.path()).arg(&self.id).stdin(Stdio::null());
+        command
+    }
+
+    #[track_caller]
+    fn is_gone(&self) {
+        let left: Vec<_> = std::fs::read_dir(self.state.path()).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+        for top in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            assert!(!top.path().join("stockade-runs").join(&self.id).exists());
+        }
+    }
+}
+
+#[test]
+fn the_exit_status_and_both_outputs_are_passed_on() {
+    need_root!();
+    let b = bundle("echo out; echo err >&2; cat; exit 42", |_| {});
+    let out = b.command(&[]).output().unwrap();
+    assert_eq!(out.status.code(), Some(42), "{out:?}");
+    assert_eq!((&*out.stdout, &*out.stderr), (&b"out\n"[..], &b"err\n"[..]));
+    b.is_gone();
+    let b = bundle("kill -KILL $$", |_| {});
+    // PID 1 ignores what it does not handle; another process does the killing.
+    let out = b.command(&[]).output().unwrap();
+    assert!(out.status.signal().is_none(), "{out:?}");
+    b.is_gone();
+}
+
+#[test]
+fn a_signal_to_the_runtime_reaches_the_program() {
+    need_root!();
+    let b =
+        bundle("trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done", |_| {});
+    let mut child = b.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut text = [0; 6];
+    out.read_exact(&mut text).unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "caught\n");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    b.is_gone();
+}
+
+/// The terminal is the container's own, and what it prints comes out whole.
+#[test]
+fn a_terminal_in_the_foreground_is_relayed() {
+    need_root!();
+    let b = bundle(
+        "tty; readlink /proc/self/fd/0; i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); done; exit 3",
+        |c| {
+            c["process"]["terminal"] = json!(true);
+        },
+    );
+    let out = b.command(&[]).output().unwrap();
+    assert_eq!(out.status.code(), Some(3), "{out:?}");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.starts_with("/dev/pts/0\r\n/dev/pts/0\r\n"), "{text}");
+    assert!(text.contains("line 299"), "{text}");
+    b.is_gone();
+}
+
+/// T19: what the caller hands on is at its numbers, and nothing else is.
+#[test]
+fn preserved_descriptors_keep_their_numbers() {
+    need_root!();
+    let b = bundle("cat <&3; cat <&4; ls /proc/self/fd", |_| {});
+    let (one, two) = (b.dir.file("one", "first\n"), b.dir.file("two", "second\n"));
+    let script = format!(
+        "exec 3<{} 4<{} 5</etc/hostname 9</etc/hostname; exec \"$@\"",
+        one.display(),
+        two.display()
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "bash", bin(), "--root"]).arg(b.state.path());
+    command.args(["run", "--preserve-fds", "2", "--bundle"]).arg(b.dir.path()).arg(&b.id);
+    let out = command.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    // The last one is ls's own, of the directory.
+    assert_eq!(text, "first\nsecond\n0\n1\n2\n3\n4\n5\n", "{out:?}");
+    let mut command = b.command(&["--preserve-fds", "40"]);
+    assert!(!command.output().unwrap().status.success());
+    b.is_gone();
+}
+
+/// T18: a filter that has no room for the stub, and a pid namespace that is shared: the runtime
+/// then runs from where nobody can write to it.
+#[test]
+fn t18_the_runtime_is_sealed_where_it_could_be_reached() {
+    need_root!();
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["execveat"], "action": "SCMP_ACT_ERRNO"}]});
+    let b = bundle("echo fine", |c| {
+        c["process"]["noNewPrivileges"] = json!(true);
+        c["linux"]["seccomp"] = filter.clone();
+    });
+    let out = b.command(&[]).output().unwrap();
+    assert_eq!(&*out.stdout, b"fine\n", "{out:?}");
+    b.is_gone();
+    let b = bundle("exec sleep 1000", |c| {
+        c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]);
+    });
+    let verb = |args: &[&str]| {
+        let mut command = Command::new(bin());
+        command.arg("--root").arg(b.state.path()).args(args).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    let dir = b.dir.path().to_string_lossy().into_owned();
+    let pid_file = b.dir.join("pid").to_string_lossy().into_owned();
+    assert!(verb(&["create", "--bundle", &dir, "--pid-file", &pid_file, &b.id]));
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    let exe = format!("/proc/{pid}/exe");
+    // The very file, through a mount that cannot be written to.
+    let error = std::fs::File::options().append(true).open(&exe).unwrap_err();
+    assert!([libc_erofs(), 26].contains(&error.raw_os_error().unwrap()), "{error}");
+    assert!(verb(&["delete", "--force", &b.id]));
+    b.is_gone();
+}
+
+/// EROFS; 26 is ETXTBSY.
+fn libc_erofs() -> i32 {
+    30
+}
+
+#[test]
+fn what_fails_leaves_nothing() {
+    need_root!();
+    let b = bundle("true", |c| c["process"]["args"] = json!(["/nope"]));
+    let out = b.command(&[]).output().unwrap();
+    assert!(!out.status.success());
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no such file or directory"), "{out:?}");
+    b.is_gone();
+    let b = bundle("true", |c| c["mounts"][0]["type"] = json!("nofs"));
+    assert!(!b.command(&[]).output().unwrap().status.success());
+    assert!(b.rootfs.join("proc").is_dir());
+    b.is_gone();
+}
+
+#[test]
+fn a_detached_container_is_kept_until_it_is_deleted() {
+    need_root!();
+    let b = bundle("exec sleep 1000", |_| {});
+    let pid_file = b.dir.join("pid");
+    let mut command = b.command(&["--detach", "--pid-file"]);
+    // The option's value comes before the rest.
+    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let mut again = Command::new(bin());
+    for arg in args {
+        let is_file = arg == "--pid-file";
+        again.arg(arg);
+        if is_file {
+            again.arg(&pid_file);
+        }
+    }
+    command = again;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(command.status().unwrap().success());
+    let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert_eq!(line, "sleep\u{0}1000\u{0}");
+    let mut delete = Command::new(bin());
+    delete.arg("--root").arg(b.state.path()).args(["delete", "--force", &b.id]);
+    assert!(delete.status().unwrap().success());
+    b.is_gone();
+}
