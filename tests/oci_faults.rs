@@ -39,7 +39,7 @@ impl Bundle {
             "root": {"path": rootfs.path()},
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
-            "linux": {"cgroupsPath": format!("/stockade-faults/{name}"),
+            "linux": {"cgroupsPath": format!("/oci-faults-{name}"),
                 "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}],
                 "resources": {"pids": {"limit": 50}}}
         });
@@ -85,14 +85,14 @@ impl Bundle {
     }
 
     fn cgroups(&self) -> Vec<PathBuf> {
-        let name = format!("stockade-faults/{}", self.name);
+        let name = format!("oci-faults-{}", self.name);
         let tops = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
         tops.map(|e| e.path().join(&name)).filter(|p| p.exists()).collect()
     }
 
     /// Processes of the container.
     fn processes(&self) -> Vec<String> {
-        let ours = format!("stockade-faults/{}\n", self.name);
+        let ours = format!("oci-faults-{}\n", self.name);
         let look = |dir: PathBuf| {
             let text = std::fs::read_to_string(dir.join("cgroup")).ok()?;
             let stat = std::fs::read_to_string(dir.join("stat")).ok()?;

@@ -33,7 +33,7 @@ fn bundle(script: &str, change: impl FnOnce(&mut Value)) -> Bundle {
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
             {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
              "options": ["ptmxmode=0666", "gid=5"]}],
-        "linux": {"cgroupsPath": format!("/stockade-runs/{id}"),
+        "linux": {"cgroupsPath": format!("/oci-run-{id}"),
             "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}]}
     });
     change(&mut config);
@@ -54,7 +54,7 @@ impl Bundle {
         let left: Vec<_> = std::fs::read_dir(self.state.path()).unwrap().flatten().collect();
         assert!(left.is_empty(), "{left:?}");
         for top in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            assert!(!top.path().join("stockade-runs").join(&self.id).exists());
+            assert!(!top.path().join(format!("oci-run-{}", self.id)).exists());
         }
     }
 }

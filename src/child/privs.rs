@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Its number.
 const CAP_KILL: u32 = 5;
+/// Its number.
+const CAP_SYS_ADMIN: u32 = 21;
 
 /// What the job may keep.
 #[derive(Debug)]
@@ -31,6 +33,9 @@ pub struct ArmedPrivs {
     pub filter_flags: u32,
     /// Whether the filter is loaded before the capabilities go.
     pub filter_early: bool,
+    /// Whether CAP_SYS_ADMIN is kept beyond the others until that filter is loaded, last of all: then
+    /// it need not permit what a process does that waits for its start.
+    pub hold_for_filter: bool,
     /// The filter in the form that tells what it denies; never with `filter_early`.
     pub telling: Option<TellingFilter>,
     /// Whether it must be that form.
@@ -58,7 +63,7 @@ pub struct TellingFilter {
 
 /// Everything up to the filter.
 pub fn drop_all(p: &ArmedPrivs) -> Done {
-    if p.filter_early && !p.filter.is_empty() {
+    if p.filter_early && !p.hold_for_filter && !p.filter.is_empty() {
         // Without no_new_privs the load needs CAP_SYS_ADMIN, which is about to go.
         seccomp::load(&p.filter, p.filter_flags).at(Step::Seccomp)?;
     }
@@ -69,13 +74,14 @@ pub fn drop_all(p: &ArmedPrivs) -> Done {
             cred::drop_bounding(cap).at_index(Step::Bounding, cap)?;
         }
     }
-    if p.caps.permitted != 0 {
+    let held = if p.hold_for_filter { 1 << CAP_SYS_ADMIN } else { 0 };
+    if p.caps.permitted | held != 0 {
         // Leaving uid 0 would empty the permitted set.
         cred::keep_caps().at(Step::Capabilities)?;
     }
     set_ids(p)?;
     let c = &p.caps;
-    cred::set_caps(c.effective, c.permitted, c.inheritable).at(Step::Capabilities)?;
+    cred::set_caps(c.effective | held, c.permitted | held, c.inheritable).at(Step::Capabilities)?;
     cred::set_ambient(c.ambient).at(Step::Capabilities)?;
     if p.no_new_privs {
         process::set_no_new_privs().at(Step::NoNewPrivs)?;
@@ -100,6 +106,11 @@ pub fn load_filter_last(
     began: u64,
     limit_descriptors: &mut impl FnMut() -> Done,
 ) -> Done {
+    if p.hold_for_filter {
+        seccomp::load(&p.filter, p.filter_flags).at(Step::Seccomp)?;
+        let c = &p.caps;
+        return cred::set_caps(c.effective, c.permitted, c.inheritable).at(Step::Capabilities);
+    }
     if p.filter_early || p.filter.is_empty() {
         return Ok(());
     }

@@ -95,7 +95,7 @@ impl Bundle {
                     {"allow": true, "type": "c", "major": 1, "minor": 9, "access": "rwm"},
                     {"allow": true, "type": "c", "major": 5, "minor": 0, "access": "rwm"}],
                     "memory": {}},
-                "cgroupsPath": format!("/stockade-tests/{id}"),
+                "cgroupsPath": format!("/oci-test-{id}"),
                 "namespaces": [{"type": "mount"}, {"type": "network"}, {"type": "uts"},
                     {"type": "pid"}, {"type": "ipc"}],
                 "maskedPaths": ["/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys",
@@ -210,7 +210,7 @@ pub fn cgroups_of(id: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let tops = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     for top in tops.map(|e| e.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
-        let dir = top.join("stockade-tests").join(id);
+        let dir = top.join(format!("oci-test-{id}"));
         if dir.exists() {
             found.push(dir);
         }

@@ -289,3 +289,32 @@ fn scheduling_personality_and_domainname() {
     bundle.set("/domainname", "nis.example");
     bundle.run().says("5\n").says("nis.example").says("00000008");
 }
+
+/// Without no_new_privs the filter is loaded with CAP_SYS_ADMIN, and that is gone then; and it need
+/// not permit what stockade itself does while the container waits.
+#[test]
+fn a_narrow_filter_without_no_new_privs() {
+    need_root!();
+    for no_new_privs in [false, true] {
+        let mut bundle = Bundle::new("");
+        bundle.set(
+            "/process/args",
+            json!(["/bin/grep", "-E", "CapEff|CapPrm|Seccomp:", "/proc/self/status"]),
+        );
+        bundle.set("/process/user", json!({"uid": 1001, "gid": 1002}));
+        bundle.set("/process/noNewPrivileges", no_new_privs);
+        bundle.set("/linux/seccomp", json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": [
+                "execve", "execveat", "fcntl", "capset", "write", "exit_group", "brk", "arch_prctl",
+                "set_tid_address", "set_robust_list", "rseq", "prlimit64", "readlink", "getrandom",
+                "mprotect", "open", "openat", "read", "close", "fstat", "newfstatat", "getuid", "geteuid",
+                "prctl", "mmap", "munmap", "rt_sigaction", "rt_sigprocmask", "ioctl", "lseek", "dup2",
+                "dup3", "writev", "readv", "uname", "getpid", "getppid", "stat", "getgid", "getegid",
+                "setuid", "setgid", "getgroups", "clone", "fork", "vfork", "wait4"]}]
+        }));
+        let ran = bundle.run().ends(0);
+        assert_eq!(ran.output.matches("0000000000000000").count(), 2, "{ran:?}");
+        assert!(ran.output.contains("Seccomp:\t2"), "{ran:?}");
+    }
+}

@@ -33,7 +33,8 @@ impl Bundle {
     pub fn of(program: impl AsRef<Path>, change: impl FnOnce(&mut Value)) -> Bundle {
         let scratch = Scratch::new();
         let rootfs = busybox_rootfs();
-        for applet in ["sleep", "ps", "kill", "env", "tty", "readlink", "stty", "head", "wc", "pwd"]
+        for applet in
+            ["sleep", "ps", "kill", "chmod", "env", "tty", "readlink", "stty", "head", "wc", "pwd"]
         {
             let _ = std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet));
         }

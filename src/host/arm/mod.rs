@@ -403,6 +403,9 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
             filter: p.seccomp.filter.clone(),
             filter_flags: p.seccomp.flags,
             filter_early: p.seccomp.when == SeccompWhen::BeforeDroppingCaps,
+            hold_for_filter: p.seccomp.when == SeccompWhen::BeforeDroppingCaps
+                && !p.seccomp.filter.is_empty()
+                && d.lifetime != Lifetime::Tied,
             telling: p
                 .seccomp
                 .telling

@@ -22,9 +22,12 @@ use crate::plan::detail::NamespaceKind;
 use crate::plan::oci;
 use crate::plan::oci::exec::{Ids, Overrides};
 use crate::plan::oci::spec::{Config, Process};
+use crate::plan::values::escape;
+use crate::sys::fs::{self, Resolve};
 use crate::sys::{io, process, signal};
 use crate::wire::Step;
 use std::cell::RefCell;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -358,9 +361,27 @@ impl Join<'_> {
         }
         if fail.step == Step::Exec {
             let program = self.plan.process.argv.first().map_or("", String::as_str);
+            if fail.errno == libc::ENOENT && self.is_there(program) {
+                // runc's words, too.
+                let text = format!("exec {}: no such file or directory", escape(program));
+                return Error::new(Kind::CommandNotFound, text)
+                    .hint("the file is there, but not the interpreter that it names");
+            }
             return explain_exec(program, fail.errno);
         }
         launched.explain(self.plan, fail)
+    }
+
+    /// Whether there is such a file in the container, for an absolute path.
+    fn is_there(&self, program: &str) -> bool {
+        let Ok(path) = CString::new(program) else { return false };
+        let look = |root: &Path| {
+            let failed = |e| Error::os("look for the program", e);
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            let root = fs::open_at(fs::cwd(), &arm::c_path(root)?, flags, 0).map_err(failed)?;
+            fs::open_beneath(root.as_fd(), &path, libc::O_PATH, 0, Resolve::InRoot).map_err(failed)
+        };
+        program.starts_with('/') && in_root(self.saved, self.init, look).is_ok()
     }
 
     fn ended(&self) -> Error {

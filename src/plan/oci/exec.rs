@@ -186,10 +186,7 @@ pub fn parse(json: &[u8]) -> Result<Process> {
             "see process in the OCI runtime specification",
         )
     };
-    // A list would be taken for the fields in their order.
-    if json.trim_ascii_start().first() != Some(&b'{') {
-        return Err(wrong("it is no JSON object"));
-    }
+    super::object("the process", json)?;
     serde_json::from_slice(json).map_err(|e| wrong(&e.to_string()))
 }
 
@@ -299,6 +296,6 @@ mod tests {
         }
         assert_eq!(terminal_size("80x24").unwrap(), (80, 24));
         assert!(group("-1").is_err() && group("4294967295").is_err());
-        assert!(parse(b"{").is_err() && parse(b"3").is_err());
+        assert!(parse(b"{").is_err() && parse(b"3").is_err() && parse(b"[]").is_err());
     }
 }

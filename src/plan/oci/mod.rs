@@ -85,10 +85,19 @@ pub fn parse(json: &[u8]) -> Result<Config> {
             "16 MiB are more than any configuration needs",
         ));
     }
+    object("config.json", json)?;
     serde_json::from_slice(json).map_err(|e| {
         let text: String = e.to_string().chars().take(300).collect();
         bad(format!("config.json: {}", text.escape_debug()), "see the OCI runtime specification")
     })
+}
+
+/// serde takes a list for the fields of an object, in their order.
+fn object(what: &str, json: &[u8]) -> Result<()> {
+    if json.trim_ascii_start().first() == Some(&b'{') {
+        return Ok(());
+    }
+    Err(bad(format!("{what} is no JSON object"), "it begins with {"))
 }
 
 /// The plan of a configuration on this host, and what has no effect of it.

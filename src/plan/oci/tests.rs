@@ -1,1 +1,82 @@
+//! A configuration becomes a plan.
 
+use super::*;
+use crate::plan::SeccompWhen;
+use crate::plan::detail::MountSource;
+
+fn asked() -> Asked<'static> {
+    Asked {
+        id: "web",
+        bundle: Path::new("/bundle"),
+        no_pivot: false,
+        no_new_keyring: false,
+        preserved_fds: 0,
+        apparmor: false,
+        selinux: false,
+        in_user_namespace: false,
+        kcore: true,
+    }
+}
+
+fn planned(json: &str) -> Result<(Plan, Vec<String>)> {
+    plan(&parse(json.as_bytes())?, &Facts::of_a_test(), &asked())
+}
+
+const MINIMAL: &str = r#"{"ociVersion":"1.0.0-rc5","process":{"args":["true"],"cwd":"/w"},
+    "root":{"path":"rootfs"},"linux":{"namespaces":[{"type":"mount"}]}}"#;
+
+#[test]
+fn the_least_that_a_configuration_has() {
+    let (plan, warnings) = planned(MINIMAL).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(plan.root.source, RootSource::Directory("/bundle/rootfs".into()));
+    assert_eq!(plan.process.caps, super::super::caps::CapSets::default());
+    assert_eq!(plan.process.umask, 0o022);
+    assert_eq!(plan.process.seccomp.when, SeccompWhen::BeforeDroppingCaps);
+    assert!(!plan.is_new(NamespaceKind::Pid) && plan.is_new(NamespaceKind::Mount));
+    assert_eq!(plan.details.keyring, Keyring::Named("_ses.web".into()));
+    assert!(plan.steps.iter().any(|s| s.target() == Path::new("/dev/null")));
+    let cwd = MountStep::WorkingDirectory { target: "/w".into() };
+    assert!(plan.steps.contains(&cwd));
+}
+
+#[test]
+fn null_is_none_as_go_writes_it() {
+    let json = MINIMAL
+        .replace("\"root\"", "\"mounts\":null,\"hooks\":null,\"annotations\":null,\"root\"")
+        .replace("\"cwd\"", "\"env\":null,\"capabilities\":null,\"rlimits\":null,\"cwd\"");
+    planned(&json).unwrap();
+}
+
+#[test]
+fn a_dev_of_the_hosts_gets_no_devices() {
+    let json = MINIMAL.replace(
+        "\"root\"",
+        r#""mounts":[{"destination":"/dev","source":"/dev","options":["rbind"]}],"root""#,
+    );
+    let (plan, _) = planned(&json).unwrap();
+    assert!(plan.steps.iter().all(|s| !matches!(s, MountStep::Device(_))));
+    assert!(plan.steps.iter().all(|s| !matches!(s, MountStep::Symlink { .. })));
+    let MountStep::Mount(m) = &plan.steps[0] else { panic!() };
+    assert!(matches!(&m.source, MountSource::Bind { recursive: true, .. }));
+}
+
+#[test]
+fn lists_are_no_objects_and_objects_no_lists() {
+    for json in ["[]", "[\"1.0.0\"]", "null", "3", "", " ", "{"] {
+        assert!(parse(json.as_bytes()).is_err(), "{json:?}");
+    }
+    // What nobody knows is let pass, as the specification asks.
+    let json = MINIMAL.replace("\"root\"", "\"x-extension\":{\"a\":[1]},\"root\"");
+    planned(&json).unwrap();
+}
+
+#[test]
+fn a_listener_of_a_filter_is_an_error_and_not_left_out() {
+    let json = MINIMAL.replace(
+        "\"namespaces\"",
+        r#""seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/run/x.sock",
+            "syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]},"namespaces""#,
+    );
+    assert!(planned(&json).unwrap_err().to_string().contains("listener"));
+}
