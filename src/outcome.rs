@@ -259,13 +259,20 @@ pub(crate) fn safe(json: String) -> String {
     out
 }
 
-/// DEL and C1; soft hyphen, zero-width and bidirectional marks, line and paragraph separators,
-/// interlinear annotation, tags, variation selectors' supplement, private use, noncharacters.
+/// DEL and C1; all that Unicode 15 says is format (Cf) or ignored where it is not known how to show
+/// it (`Default_Ignorable_Code_Point`: fillers, joiners, variation selectors, bidirectional marks,
+/// tags); line and paragraph separators, private use, noncharacters.
 pub(crate) fn is_unseen(c: char) -> bool {
     matches!(c,
-        '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}'
-        | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..)
+        '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}'
+        | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..)
+        || u32::from(c) & 0xfffe == 0xfffe
 }
 
 #[cfg(test)]
@@ -280,5 +287,26 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), bad);
         assert!(json.contains("\\u009b31m\\u202e") && json.contains("\\udb40\\udc41"), "{json}");
         assert!(json.ends_with("é漢😀\""), "what is seen is left alone: {json}");
+    }
+
+    #[test]
+    fn t41_every_format_and_every_ignorable_character_is_one_that_is_not_seen() {
+        // One of each range of Unicode's, its ends where it has two.
+        let hidden = "\u{ad}\u{34f}\u{600}\u{605}\u{61c}\u{6dd}\u{70f}\u{890}\u{891}\u{8e2}\u{115f}\u{1160}\
+                      \u{17b4}\u{17b5}\u{180b}\u{180e}\u{180f}\u{200b}\u{200f}\u{2028}\u{202e}\u{2060}\
+                      \u{206f}\u{3164}\u{fdd0}\u{fe00}\u{fe0f}\u{feff}\u{ffa0}\u{fff0}\u{fffb}\u{ffff}\
+                      \u{110bd}\u{110cd}\u{13430}\u{1343f}\u{1bca0}\u{1bca3}\u{1d173}\u{1d17a}\u{1fffe}\
+                      \u{e0000}\u{e0fff}\u{f0000}\u{10ffff}";
+        for c in hidden.chars() {
+            assert!(is_unseen(c), "{c:?}");
+        }
+        for c in " ~é\u{300}\u{ac}\u{ae}\u{350}\u{606}\u{1161}\u{2010}\u{3165}漢\u{fdf0}\u{fe10}\u{fffd}😀".chars() {
+            assert!(!is_unseen(c), "{c:?}");
+        }
+        // Messages and the table of `audit show` escape by another rule, and no less.
+        let raw: Vec<char> = ('\u{1}'..=char::MAX)
+            .filter(|c| is_unseen(*c) && crate::plan::values::escape(&c.to_string()).contains(*c))
+            .collect();
+        assert!(raw.is_empty(), "{raw:?}");
     }
 }

@@ -436,3 +436,66 @@ while time.monotonic() - begun < 0.05: pass
         }
     }
 }
+
+#[test]
+fn a_result_in_a_directory_of_the_jobs_is_stockades_whole_and_alone() {
+    let scratch = Scratch::new();
+    let out = scratch.join("out");
+    std::fs::create_dir(&out).unwrap();
+    let (file, decoy) = (out.join("r.json"), scratch.file("decoy", "untouched"));
+    let run = |script: &str| {
+        let bind = format!("{}:/o", out.display());
+        let code = Command::new(bin())
+            .args(["jail", "--no-idmap", "-u", "0", "--userns", "host", "-v", &bind, "--result"])
+            .arg(&file)
+            .args(["--", "sh", "-c", script])
+            .status()
+            .unwrap();
+        assert_eq!(code.code(), Some(0), "{script}");
+    };
+    let linked = format!("rm -f /o/r.json; ln -s {} /o/r.json", decoy.display());
+    for script in
+        ["head -c 5000 /dev/zero | tr '\\0' z > /o/r.json", &linked, "mkfifo /o/r.json", "true"]
+    {
+        let _ = std::fs::remove_file(&file);
+        run(script);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let outcome: serde_json::Value = serde_json::from_str(&text).expect("nothing but JSON");
+        assert_eq!(outcome["status"], "exited", "{script}");
+        assert!(std::fs::symlink_metadata(&file).unwrap().is_file(), "{script}");
+        // And nothing else is left there.
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "{script}");
+    }
+    assert_eq!(std::fs::read_to_string(&decoy).unwrap(), "untouched");
+    // Nor through what an earlier job has left.
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(scratch.join("made"), &file).unwrap();
+    let refused = jail(["--json", "--result", file.to_str().unwrap(), "--", "true"]);
+    assert!(refused.code == 125 || !scratch.join("made").exists());
+    assert!(!scratch.join("made").exists());
+    // A pipe and a device are written to.
+    let piped = format!("{} jail --result /dev/stdout -- true | grep -c '\"status\"'", bin());
+    let out = Command::new("sh").args(["-c", &piped]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "1\n");
+    jail(["--result", "/dev/null", "--", "true"]).exits(0);
+}
+
+#[test]
+fn a_limit_on_cpu_time_is_named_only_if_there_is_one() {
+    sh(&[], "kill -XCPU $$").exits(152).has("status", "signaled").has("signal", 24);
+    sh(&[], "kill -KILL $$").exits(137).has("status", "signaled").has("signal", 9);
+    let spin = ["--", "/usr/bin/perl", "-e", "$SIG{XCPU} = 'IGNORE'; 1 while 1"];
+    for limit in ["cpu=1", "cpu=1:2"] {
+        let run = jail([&["--ulimit", limit], &spin[..]].concat()).exits(124);
+        assert!(run.hit("cpu"), "{run:#?}");
+        assert_eq!(run.outcome["status"], "cpu_time");
+        let seconds = if limit == "cpu=1" { "1 s" } else { "2 s" };
+        let reason = run.outcome["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with(&format!("the CPU time limit of {seconds} ended it")),
+            "{reason}"
+        );
+    }
+    // One that was not used up says nothing.
+    sh(&["--ulimit", "cpu=9"], "kill -KILL $$").exits(137).has("status", "signaled");
+}

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::options::{self, Report};
+use super::result::ResultTo;
 use super::typed::Typed;
 use super::{FAILED, eprint, print_line};
 use crate::error::{Error, Kind, Result, Stage};
@@ -11,11 +12,9 @@ use crate::host::doctor::{self, blockers::Blocker};
 use crate::jail::audit::Audit;
 use crate::jail::{Jail, Stdio};
 use crate::outcome::Outcome;
-use crate::plan::values::quote;
-use crate::sys::{io, signal};
+use crate::sys::signal;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 /// Runs it and returns the exit status.
@@ -53,7 +52,7 @@ pub(super) fn main(args: &[OsString], began: Instant) -> u8 {
 }
 
 /// Says so, on stderr, where the outcome is wanted, and in the audit log if the jail has not.
-fn failed(error: Error, report: &Report, result: Option<&OwnedFd>, audit: Option<Audit>) -> u8 {
+fn failed(error: Error, report: &Report, result: Option<&ResultTo>, audit: Option<Audit>) -> u8 {
     let error = with_a_hint(diagnosed(error));
     eprint(&error);
     let id = report.id.clone().unwrap_or_default();
@@ -120,7 +119,7 @@ fn with_a_hint(error: Error) -> Error {
 fn run(
     typed: &Typed,
     report: &Report,
-    result: Option<&OwnedFd>,
+    result: Option<&ResultTo>,
     audit: &mut Option<Audit>,
     began: Instant,
 ) -> Result<u8> {
@@ -192,22 +191,12 @@ fn terminal_or_error() -> Result<()> {
         .hint("leave -t out, or run it in a terminal"))
 }
 
-/// Opens where the outcome goes: a number is a descriptor that the caller has open.
-fn open_result(report: &Report) -> Result<Option<OwnedFd>> {
-    let Some(to) = report.result.as_deref().filter(|_| !report.explain) else { return Ok(None) };
-    if let Ok(number) = to.parse::<i32>() {
-        return io::duplicate_number(number).map(Some).map_err(|e| {
-            Error::os(format!("write the result to descriptor {number}"), e)
-                .with_kind(Kind::InvalidConfig)
-                .hint("open it for the call, such as --result 3 3>outcome.json")
-        });
-    }
-    let file = std::fs::File::create(to)
-        .map_err(|e| Error::os(format!("write the result to {}", quote(to)), e))?;
-    Ok(Some(file.into()))
+/// Opens where the outcome goes.
+fn open_result(report: &Report) -> Result<Option<ResultTo>> {
+    report.result.as_deref().filter(|_| !report.explain).map(ResultTo::open).transpose()
 }
 
-fn publish(report: &Report, outcome: &Outcome, result: Option<&OwnedFd>) -> Result<()> {
+fn publish(report: &Report, outcome: &Outcome, result: Option<&ResultTo>) -> Result<()> {
     if result.is_none() && !report.json {
         return Ok(());
     }
@@ -215,19 +204,8 @@ fn publish(report: &Report, outcome: &Outcome, result: Option<&OwnedFd>) -> Resu
     if report.json {
         print_line(&text);
     }
-    if let Some(fd) = result {
-        write_all(fd, text.as_bytes()).map_err(|e| Error::os("write the result", e))?;
-    }
-    Ok(())
-}
-
-fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> crate::sys::Result<()> {
-    while !bytes.is_empty() {
-        match io::write(fd.as_fd(), bytes) {
-            Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
-            Err(e) if e.0 == libc::EINTR => {}
-            Err(e) => return Err(e),
-        }
+    if let Some(result) = result {
+        result.write(&text)?;
     }
     Ok(())
 }

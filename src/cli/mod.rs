@@ -9,6 +9,7 @@ mod oci;
 mod options;
 mod policy;
 mod profile;
+mod result;
 mod settings;
 mod typed;
 

@@ -6,6 +6,7 @@ use crate::host::cgroup::Counters;
 use crate::host::supervise::{Ended, EndedBy};
 use crate::outcome::{Limit, Status};
 use crate::plan::{Plan, rlimits};
+use std::time::Duration;
 
 /// How it ended, why, and which limits were reached.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
     hit(disk, Limit::Disk);
     hit(ended.by == Some(EndedBy::Output), Limit::Output);
     hit(ended.by == Some(EndedBy::Wall), Limit::Wall);
-    let cpu_signal = signal == Some(libc::SIGXCPU);
+    let cpu_signal = ended_by_cpu_rlimit(plan, ended, signal);
     hit(ended.by == Some(EndedBy::Cpu) || cpu_signal, Limit::Cpu);
 
     // A shell reports a child killed by SIGKILL as 137; with an OOM kill on the books that is
@@ -60,8 +61,12 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
             // that stands in for a cgroup.
             let rlimit = plan.process.rlimits.iter().find(|r| r.resource == rlimits::CPU);
             let limit = match rlimit {
+                Some(r) if cpu_signal && r.hard != rlimits::UNLIMITED => {
+                    let killed = signal == Some(libc::SIGKILL);
+                    Some(Duration::from_secs(if killed { r.hard } else { r.soft }))
+                }
                 Some(r) if cpu_signal && r.soft != rlimits::UNLIMITED => {
-                    Some(std::time::Duration::from_secs(r.soft))
+                    Some(Duration::from_secs(r.soft))
                 }
                 _ => plan.supervision.cpu,
             };
@@ -104,6 +109,27 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
         reason.push_str(&format!("; seccomp denied {name} {times}"));
     }
     Verdict { status, exit_code, signal, reason, limits_hit }
+}
+
+/// Whether the resource limit on CPU time ended it: by SIGXCPU at the soft limit, or at the hard one by
+/// SIGKILL, which says nothing of why. Anybody may send either, so there must be a limit, and for
+/// SIGKILL the time must have been used.
+fn ended_by_cpu_rlimit(plan: &Plan, ended: &Ended, signal: Option<i32>) -> bool {
+    let Some(limit) = plan.process.rlimits.iter().find(|r| r.resource == rlimits::CPU) else {
+        return false;
+    };
+    // Where the limit stands in for a cgroup the plan has none, and the supervision has.
+    let stands_in = plan.supervision.cpu.map(|d| d.as_secs() + u64::from(d.subsec_nanos() > 0));
+    let hard = stands_in.map_or(limit.hard, |s| limit.hard.min(s + 1));
+    let used = Duration::from_micros(ended.exit.utime_us + ended.exit.stime_us);
+    match signal {
+        Some(libc::SIGXCPU) => limit.soft != rlimits::UNLIMITED || stands_in.is_some(),
+        // The kernel looks once a tick, and counts a tick more or less.
+        Some(libc::SIGKILL) if ended.by.is_none() && hard != rlimits::UNLIMITED => {
+            used + Duration::from_millis(50) >= Duration::from_secs(hard)
+        }
+        _ => false,
+    }
 }
 
 /// SIGSYS is how the filter kills. The kernel does not tell which call it was, but a profile kills

@@ -1,5 +1,5 @@
 //! The face of an OCI runtime: runc's verbs, options, output and exit codes over
-//! [`crate::Runtime`].
+//! [`crate::container::Runtime`].
 //!
 //! Called by the name `runc` (a symlink to stockade, say) it has runc's default root and names
 //! itself runc in what its callers parse: the help, the version, the errors.

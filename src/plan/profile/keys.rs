@@ -109,7 +109,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 }
 
 /// Options that are no keys and what to write instead.
-const INSTEAD: [(&str, &str); 11] = [
+const INSTEAD: &[(&str, &str)] = &[
     ("writable", "write read-only: false"),
     ("no-init", "write init: false"),
     ("net", "write network: none or network: host"),
@@ -120,6 +120,17 @@ const INSTEAD: [(&str, &str); 11] = [
         "command",
         "the command is given when the policy is used: stockade jail --profile FILE -- ...",
     ),
+    ("entrypoint", "the command is given when the policy is used, with --rootfs its full path"),
+    ("caps", "write cap-add or cap-drop, with a list"),
+    ("capabilities", "write cap-add or cap-drop, with a list"),
+    ("privileged", "write cap-add, with a list of what is needed"),
+    ("seccomp", "write security-opt: seccomp=FILE, or seccomp=unconfined"),
+    ("landlock", "write security-opt: landlock=auto, landlock=required or landlock=off"),
+    ("no-new-privileges", "write security-opt: no-new-privileges:true"),
+    ("threads", "write it, indented, below restrict"),
+    ("memswap-limit", "write memory-swap: memory and swap together"),
+    ("working-dir", "write workdir"),
+    ("processes", "write pids-limit"),
     ("id", "a name is one run's: give --id on the command line"),
     ("tty", "a terminal is one run's: give -t on the command line"),
     ("label", "labels are one run's: give --label on the command line"),
@@ -129,15 +140,49 @@ const INSTEAD: [(&str, &str); 11] = [
 /// What to say of a key that is none.
 #[must_use]
 pub fn hint(unknown: &str) -> String {
-    if let Some((_, instead)) = INSTEAD.iter().find(|(name, _)| *name == unknown) {
+    let plain = plain(unknown);
+    if let Some((_, instead)) = INSTEAD.iter().find(|(name, _)| self::plain(name) == plain) {
         return (*instead).to_owned();
     }
-    match crate::plan::values::nearest(unknown, KEYS.iter().map(|k| k.name).chain(["policies"])) {
+    let names = || KEYS.iter().map(|k| k.name).chain(["policies"]);
+    match crate::plan::values::nearest(unknown, names()).or_else(|| related(&plain, names())) {
         Some(near) => format!("did you mean {near}?"),
         None => "keys are the options of stockade jail without --: stockade policy schema lists \
                  them"
             .to_owned(),
     }
+}
+
+/// `memoryLimit` and `memory_limit` as `memory-limit`.
+fn plain(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars().take(64) {
+        if c.is_ascii_uppercase() && out.ends_with(|before: char| before.is_ascii_lowercase()) {
+            out.push('-');
+        }
+        out.push(if "_. ".contains(c) { '-' } else { c.to_ascii_lowercase() });
+    }
+    out
+}
+
+/// The key of which the name has all the words (`max_memory`); or one that begins with the name
+/// (`mem`), ends with it (`signature`), or begins with one of its words (`mem_limit`).
+fn related<'a>(unknown: &str, keys: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let within = format!("-{unknown}-");
+    let has = |key: &&str| within.contains(&format!("-{}-", plain(key)));
+    // The longest: memory-swap and not memory. Below, the shortest: memory and not memory-swap.
+    if let Some(key) = keys.clone().filter(has).max_by_key(|key| key.len()) {
+        return Some(key);
+    }
+    let shortest = |of: &dyn Fn(&str) -> bool| {
+        keys.clone().filter(|key| of(&plain(key))).min_by_key(|key| key.len())
+    };
+    // Shorter ones begin too much, as `no` or `in` would.
+    let long = |word: &&str| word.len() >= 3;
+    let word = || unknown.split('-').filter(long);
+    shortest(&|key| long(&unknown) && key.starts_with(unknown))
+        .or_else(|| shortest(&|key| long(&unknown) && key.ends_with(&format!("-{unknown}"))))
+        .or_else(|| word().find_map(|word| shortest(&|key| key.starts_with(word))))
 }
 
 #[cfg(test)]
@@ -151,6 +196,36 @@ mod tests {
         assert_eq!(hint("require-signature"), "did you mean require_signature?");
         assert_eq!(hint("polices"), "did you mean policies?");
         assert_eq!(hint("writable"), "write read-only: false");
+        for (unknown, near) in [
+            ("mem", "memory"),
+            ("memory_limit", "memory"),
+            ("memoryLimit", "memory"),
+            ("max_memory", "memory"),
+            ("mem_limit", "memory"),
+            ("memory_swap_limit", "memory-swap"),
+            ("pids", "pids-limit"),
+            ("max_pids", "pids-limit"),
+            ("tmp", "tmpfs"),
+            ("signature", "require_signature"),
+            ("network_mode", "network"),
+            ("user_id", "user"),
+            ("time", "timeout"),
+            ("cpu_limit", "cpus"),
+            ("env_vars", "env"),
+        ] {
+            assert_eq!(hint(unknown), format!("did you mean {near}?"), "{unknown}");
+        }
+        for (unknown, instead) in [
+            ("caps", "cap-add or cap-drop"),
+            ("seccomp", "security-opt: seccomp=FILE"),
+            ("landlock", "security-opt: landlock="),
+            ("no_new_privileges", "security-opt: no-new-privileges"),
+        ] {
+            assert!(hint(unknown).contains(instead), "{unknown}: {}", hint(unknown));
+        }
+        for none in ["no", "x", "-", ""] {
+            assert!(hint(none).contains("policy schema"), "{none}: {}", hint(none));
+        }
         assert!(hint("zzzzzz").contains("policy schema"));
         for (name, _) in INSTEAD {
             assert!(find(name).is_none(), "{name}");

@@ -92,6 +92,8 @@ pub fn escape(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\'' => out.push(c),
+            // Fillers of Hangul count as letters and are not seen.
+            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => out.extend(c.escape_unicode()),
             _ => out.extend(c.escape_debug()),
         }
     }
