@@ -188,6 +188,13 @@ fn a_script_without_its_interpreter_uses_up_the_one_call_and_says_so() {
 }
 
 #[test]
+fn what_the_host_has_few_of_is_out_of_reach() {
+    // inotify_init1, inotify_init, fanotify_init, io_setup
+    let code = "print(call(294, 0), call(253), call(300, 0, 0), call(206, 1, 0))";
+    prints(&restricted(true, code), "1 1 1 1");
+}
+
+#[test]
 fn a_restricted_job_with_something_writable_is_refused_and_named() {
     let refused = |change: fn(&mut stockade::Policy), what: &str| {
         let mut jail = Jail::new("/bin/true").restricted(false);

@@ -80,7 +80,7 @@ const PROCESSES: [Denial; 5] = [
 const CLONE_THREAD: u64 = 0x1_0000;
 
 /// No socket, no file that is not of the file system, and nothing that does either elsewhere.
-const CHANNELS: [Denial; 14] = [
+const CHANNELS: [Denial; 18] = [
     ("socket", &[], EPERM),
     ("socketpair", &[], EPERM),
     ("socketcall", &[], EPERM),
@@ -95,6 +95,11 @@ const CHANNELS: [Denial; 14] = [
     ("mq_open", &[], EPERM),
     ("ipc", &[], EPERM),
     ("shmget", &[], EPERM),
+    // A user of the host has 128 of the first two, in all jails together.
+    ("inotify_init", &[], EPERM),
+    ("inotify_init1", &[], EPERM),
+    ("fanotify_init", &[], EPERM),
+    ("io_setup", &[], EPERM),
 ];
 
 /// Adds the denials that `extra` asks for.
