@@ -126,6 +126,31 @@ fn signals_by_every_name_and_number() {
     c.ok(&["kill", "ID", "0"]);
 }
 
+/// As runc since 1.2: without a pid namespace the init's end ends nobody else.
+#[test]
+fn sigkill_ends_all_of_a_container_without_a_pid_namespace() {
+    need_root!();
+    let c = Bundle::new(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+        config["process"]["args"] = json!(["sh", "-c", "sleep 1000 & wait"]);
+    })
+    .start();
+    let pids = || -> Vec<i32> {
+        let text = c.ok(&["ps", "-f", "json", "ID"]);
+        serde_json::from_str::<Option<Vec<i32>>>(&text).unwrap().unwrap_or_default()
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while pids().len() < 2 {
+        assert!(Instant::now() < end, "{:?}", pids());
+    }
+    c.ok(&["kill", "ID", "KILL"]);
+    while !pids().is_empty() {
+        assert!(Instant::now() < end, "{:?}", pids());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    wait_for(&c, "stopped");
+}
+
 #[test]
 fn delete_refuses_what_runs_unless_forced() {
     need_root!();

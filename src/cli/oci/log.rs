@@ -19,6 +19,8 @@ pub(super) struct Log {
     file: Option<File>,
     json: bool,
     debug: bool,
+    /// Whether what to do next is said on stderr; runc's callers expect its one line.
+    pub(super) hints: bool,
 }
 
 /// How bad it is.
@@ -61,7 +63,7 @@ impl Log {
                 .map_err(|e| Error::os(format!("open the log {}", path.display()), e))
         };
         let file = parsed.path("log").map(open).transpose()?;
-        Ok(Log { file, json, debug: parsed.on("debug") })
+        Ok(Log { file, json, debug: parsed.on("debug"), hints: true })
     }
 
     /// Says what is being done, if asked to.
@@ -84,7 +86,7 @@ impl Log {
             text.push_str(message);
             text.push('\n');
         }
-        if let Some(hint) = hint.filter(|_| self.file.is_some() || !self.json) {
+        if let Some(hint) = hint.filter(|_| self.hints && (self.file.is_some() || !self.json)) {
             text.push_str("hint: ");
             text.push_str(hint);
             text.push('\n');

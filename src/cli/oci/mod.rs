@@ -113,7 +113,10 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
         }
     };
     let log = match Log::open(&global) {
-        Ok(log) => log,
+        Ok(mut log) => {
+            log.hints = program == Program::Stockade;
+            log
+        }
         Err(e) => return report(&Log::default(), &e, FAILED),
     };
     let rest = args.get(global.used..).unwrap_or_default();

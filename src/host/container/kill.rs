@@ -12,6 +12,9 @@ use std::os::fd::AsFd;
 pub(crate) fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     let saved = container.saved()?;
     let id = quote(container.id());
+    // Without a pid namespace the end of its init does not end the others.
+    let own_pids = saved.namespaces.iter().any(|n| n == "pid");
+    let all = all || (signal == libc::SIGKILL && !own_pids);
     let Some(init) = saved.init()? else {
         // A container that shares the host's pid namespace has no init whose end ends all.
         if all && super::signal_all(&saved, signal)? {

@@ -72,12 +72,12 @@ pub(super) fn below(text: &str) -> Result<String> {
     for part in text.split('/') {
         match part {
             "" | "." => {}
-            ".." => return Err(bad("is not a sub cgroup path: it has \"..\"")),
+            ".." => return Err(bad("is a bad sub cgroup path: it has \"..\"")),
             part => parts.push(part),
         }
     }
     if text.contains(['\0', '\n']) || text.len() > 3000 {
-        return Err(bad("is not a sub cgroup path"));
+        return Err(bad("is a bad sub cgroup path"));
     }
     Ok(parts.join("/"))
 }
