@@ -19,6 +19,9 @@
 //! # Ok::<(), stockade::Error>(())
 //! ```
 //!
+//! The same engine runs OCI containers: [`container`] has their life cycle, and the binary has runc's
+//! command line.
+//!
 //! # Terms
 //! * **policy**: what one run may do; [`Jail`] builds one.
 //! * **plan**: what stockade will do, decided before anything is touched ([`Jail::explain`]).
