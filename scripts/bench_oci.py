@@ -31,20 +31,34 @@ RSS_MB = 2.5
 def without_unified():
     """Puts this process into a mount namespace without the v2 hierarchy, if there are v1 ones
     beside it: crun refuses such a host as soon as v2 has any controller. All runtimes are
-    measured in there."""
-    unified = "/sys/fs/cgroup/unified"
+    measured in there. What is above the hierarchies is new as well: crun makes a directory there
+    for each controller that it does not find, and the host's own has to stay as it is."""
+    above, v2 = "/sys/fs/cgroup", "unified"
     libc = ctypes.CDLL(None, use_errno=True)
 
     def must(result, what):
         if result:
             sys.exit(f"bench: {what}: {os.strerror(ctypes.get_errno())}")
 
-    new_mount_namespace, private, recursive = 0x20000, 1 << 18, 1 << 14
+    new_mount_namespace, private = 0x20000, 1 << 18
+    bind, recursive, detach = 1 << 12, 1 << 14, 2
     must(libc.unshare(new_mount_namespace), "a mount namespace")
     must(libc.mount(None, b"/", None, private | recursive, None), "private mounts")
-    if os.path.ismount(unified):
-        must(libc.umount2(unified.encode(), 0), f"unmounting {unified} in there")
-        print(f"{unified} is hidden from all of them: crun refuses hybrid hosts")
+    if not os.path.ismount(f"{above}/{v2}"):
+        return
+    place = tempfile.mkdtemp(prefix="bench-cgroups-")
+    must(libc.mount(b"none", place.encode(), b"tmpfs", 0, None), "a tmpfs")
+    for name in os.listdir(above):
+        source, target = f"{above}/{name}", f"{place}/{name}"
+        if os.path.islink(source):
+            os.symlink(os.readlink(source), target)
+        elif os.path.ismount(source) and name != v2:
+            os.mkdir(target)
+            must(libc.mount(source.encode(), target.encode(), None, bind, None), source)
+    must(libc.mount(place.encode(), above.encode(), None, bind | recursive, None), above)
+    must(libc.umount2(place.encode(), detach), place)
+    os.rmdir(place)
+    print(f"{above}/{v2} is hidden from all of them: crun refuses hybrid hosts")
 
 
 def config(args, cgroup):

@@ -58,7 +58,8 @@ impl Podman {
     fn new() -> Podman {
         let place = Place::new("podman");
         let at = |name: &str| place.join(name).display().to_string();
-        // The limits that Podman sets unasked are above what root without CAP_SYS_RESOURCE may.
+        // The limits that Podman sets unasked are above what root without CAP_SYS_RESOURCE may. Locks
+        // in files are this one's alone; those in /dev/shm are all Podmans', and a new one frees all.
         let containers = format!(
             "[containers]
 default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]
@@ -66,6 +67,7 @@ cgroupns = \"host\"
 [engine]
 cgroup_manager = \"cgroupfs\"
 events_logger = \"file\"
+lock_type = \"file\"
 tmp_dir = {:?}
 [network]
 network_config_dir = {:?}
