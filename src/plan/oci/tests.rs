@@ -80,3 +80,14 @@ fn a_listener_of_a_filter_is_an_error_and_not_left_out() {
     );
     assert!(planned(&json).unwrap_err().to_string().contains("listener"));
 }
+
+#[test]
+fn calls_of_other_machines_in_a_filter_are_no_news() {
+    let json = MINIMAL.replace(
+        "\"namespaces\"",
+        r#""seccomp":{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_AARCH64"],
+            "syscalls":[{"names":["read","swapcontext"],"action":"SCMP_ACT_ALLOW"}]},"namespaces""#,
+    );
+    let (_, warnings) = planned(&json).unwrap();
+    assert!(!warnings.iter().any(|w| w.contains("swapcontext")), "{warnings:?}");
+}
