@@ -118,7 +118,7 @@ pub struct Stream {
 /// Captured output.
 #[derive(Clone, Debug, Serialize)]
 pub struct Data {
-    /// The text, or base64 of the bytes where they are no UTF-8.
+    /// The text, or base64 of the bytes where they are no UTF-8, or would be longer escaped.
     pub data: String,
     /// `utf-8` or `base64`.
     pub encoding: &'static str,
@@ -128,13 +128,20 @@ impl Data {
     /// Wraps captured bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Data {
+        use base64::Engine;
+        let encode = |bytes: &[u8]| Data {
+            data: base64::engine::general_purpose::STANDARD.encode(bytes),
+            encoding: "base64",
+        };
+        // Each becomes six in JSON: ten megabytes of zeros would be sixty, in this process's memory.
+        let escaped =
+            bytes.iter().filter(|b| b.is_ascii_control() && !b"\n\r\t".contains(b)).count();
+        if escaped > bytes.len() / 15 {
+            return encode(&bytes);
+        }
         match String::from_utf8(bytes) {
             Ok(data) => Data { data, encoding: "utf-8" },
-            Err(e) => {
-                use base64::Engine;
-                let data = base64::engine::general_purpose::STANDARD.encode(e.as_bytes());
-                Data { data, encoding: "base64" }
-            }
+            Err(e) => encode(e.as_bytes()),
         }
     }
 
@@ -287,6 +294,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), bad);
         assert!(json.contains("\\u009b31m\\u202e") && json.contains("\\udb40\\udc41"), "{json}");
         assert!(json.ends_with("é漢😀\""), "what is seen is left alone: {json}");
+    }
+
+    #[test]
+    fn output_of_control_characters_is_not_blown_up() {
+        for (bytes, encoding) in [
+            (vec![0; 3000], "base64"),
+            (b"\x1b[31mred\x1b[0m and a long line of plain text after it\n".to_vec(), "utf-8"),
+            (b"a\nb\tc\r\n".to_vec(), "utf-8"),
+            (Vec::new(), "utf-8"),
+            (vec![0xff], "base64"),
+        ] {
+            let data = Data::new(bytes.clone());
+            assert_eq!((data.encoding, data.bytes()), (encoding, bytes));
+            assert!(serde_json::to_string(&data).unwrap().len() < 2 * data.bytes().len() + 64);
+        }
     }
 
     #[test]
