@@ -133,10 +133,11 @@ impl Data {
             data: base64::engine::general_purpose::STANDARD.encode(bytes),
             encoding: "base64",
         };
-        // Each becomes six in JSON: ten megabytes of zeros would be sixty, in this process's memory.
+        // Each becomes six in JSON: ten megabytes of zeros would be sixty, in this process's memory. A few
+        // are text all the same.
         let escaped =
             bytes.iter().filter(|b| b.is_ascii_control() && !b"\n\r\t".contains(b)).count();
-        if escaped > bytes.len() / 15 {
+        if escaped > 4096 && escaped > bytes.len() / 15 {
             return encode(&bytes);
         }
         match String::from_utf8(bytes) {
@@ -299,7 +300,8 @@ mod tests {
     #[test]
     fn output_of_control_characters_is_not_blown_up() {
         for (bytes, encoding) in [
-            (vec![0; 3000], "base64"),
+            (vec![0; 9000], "base64"),
+            (vec![0; 5], "utf-8"),
             (b"\x1b[31mred\x1b[0m and a long line of plain text after it\n".to_vec(), "utf-8"),
             (b"a\nb\tc\r\n".to_vec(), "utf-8"),
             (Vec::new(), "utf-8"),
