@@ -124,11 +124,10 @@ fn ended_by_cpu_rlimit(plan: &Plan, ended: &Ended, signal: Option<i32>) -> bool 
     let used = Duration::from_micros(ended.exit.utime_us + ended.exit.stime_us);
     match signal {
         Some(libc::SIGXCPU) => limit.soft != rlimits::UNLIMITED || stands_in.is_some(),
-        // For the limit the kernel counts ticks, each for whoever has the processor just then; the time
-        // used is exact, and may be a tenth less.
+        // For the limit the kernel counts ticks, each for whoever has the processor just then. The time
+        // used is exact, and on a busy machine much less.
         Some(libc::SIGKILL) if ended.by.is_none() && hard != rlimits::UNLIMITED => {
-            let hard = Duration::from_secs(hard);
-            used + hard / 8 + Duration::from_millis(50) >= hard
+            used >= Duration::from_secs(hard) / 2
         }
         _ => false,
     }
