@@ -21,7 +21,7 @@ mod init;
 pub mod landlock;
 pub mod mounts;
 pub mod namespaces;
-mod network;
+pub(crate) mod network;
 pub mod place;
 mod places;
 mod privs;
@@ -52,8 +52,8 @@ pub struct Armed {
     pub unshare_cgroup: bool,
     /// The ids that set-up runs as.
     pub setup_ids: Option<(u32, u32)>,
-    /// Whether there is a new network namespace.
-    pub network: bool,
+    /// The new network namespace.
+    pub network: network::ArmedNetwork,
     /// A user namespace to join first, and what goes with it: then a sibling is the job.
     pub outer: Option<namespaces::ArmedOuter>,
     /// Namespaces that exist and are joined after Go.
@@ -225,8 +225,8 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     close_all_but(&armed.kept)?;
     // Making one takes the kernel as long as all the mounts. Among those it is begun where it needs the
     // id map, and with it Go, and where its maker has still to send what they need.
-    let early = armed.network && armed.detached.is_some() && armed.setup_ids.is_none();
-    let mut network = if early { network::begin()? } else { None };
+    let early = armed.detached.is_some() && armed.setup_ids.is_none();
+    let mut network = if early { network::begin(armed.network)? } else { None };
     wait_for_go(socket)?;
     allow_processors(armed);
     // Before the change of ids: it needs rights over them.

@@ -190,9 +190,7 @@ pub(super) fn build<'a>(
 
 /// Begins to make the network namespace, which takes the kernel as long as all the mounts.
 pub(super) fn begin_network(armed: &Armed, network: &mut Option<Network>) -> Done {
-    if armed.network {
-        *network = network::begin()?;
-    }
+    *network = network::begin(armed.network)?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ pub mod cred;
 pub mod fs;
 #[cfg(debug_assertions)]
 pub mod guard;
+mod helper;
 pub mod io;
 pub mod landlock;
 pub mod mount;

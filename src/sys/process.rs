@@ -1,6 +1,8 @@
 //! Making, watching and ending processes.
 
 pub use super::arguments::{blank_arguments, find_arguments};
+use super::helper::new_stack;
+pub use super::helper::{Aside, Helper, spawn_helper};
 use super::{Errno, Result, check, check_int, int};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -112,31 +114,6 @@ pub fn namespace_kind(fd: BorrowedFd<'_>) -> Result<c_int> {
     check_int(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) })
 }
 
-/// A stack for a process that shares this one's memory, with a guard page below: its top.
-/// Never unmapped: the mapping ends with the process, and pages that are not touched cost nothing.
-fn new_stack() -> Result<*mut c_void> {
-    const SIZE: usize = 256 << 10;
-    const GUARD: usize = 64 << 10; // a page on every architecture
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice.
-    let low = unsafe {
-        libc::mmap(
-            core::ptr::null_mut(),
-            SIZE,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
-            -1,
-            0,
-        )
-    };
-    if low == libc::MAP_FAILED {
-        return Err(Errno::last());
-    }
-    // SAFETY: the lowest part of the mapping just made, which nobody uses yet.
-    check_int(unsafe { libc::mprotect(low, GUARD, libc::PROT_NONE) })?;
-    // SAFETY: one past the end of the mapping, page-aligned as the ABI wants a stack's top.
-    Ok(unsafe { low.byte_add(SIZE) })
-}
-
 /// `clone(CLONE_VM | CLONE_VFORK | SIGCHLD)`—runs `entry` in a new process that shares this
 /// memory, on a stack of its own; the caller sleeps until it has called execve or ended. As
 /// posix_spawn does: no page table is copied, no page faulted in twice.
@@ -214,35 +191,6 @@ pub fn execve_descriptor(
         )
     };
     Errno::last()
-}
-
-/// What a helper of [`spawn_helper`] does.
-pub trait Helper {
-    /// Runs in the helper, with the descriptor it was given.
-    fn run(fd: RawFd) -> !;
-}
-
-/// `clone(CLONE_VM | SIGCHLD)`—runs `H::run(fd)` in a new process that shares this memory, on a
-/// stack of its own, beside the caller.
-///
-/// The two share errno, which a failing call of either sets. So a helper that fails must end the
-/// whole set-up, whatever the other one read meanwhile.
-pub fn spawn_helper<H: Helper>(fd: RawFd) -> Result<i32> {
-    extern "C" fn trampoline<H: Helper>(fd: *mut c_void) -> c_int {
-        H::run(int(fd as c_long))
-    }
-    let flags = libc::CLONE_VM | libc::SIGCHLD;
-    // SAFETY: the stack is new and large enough; the argument is a number and no pointer; the
-    // helper makes system calls with values on its own stack only and never returns.
-    let pid = unsafe {
-        libc::clone(
-            trampoline::<H>,
-            new_stack()?,
-            flags,
-            core::ptr::without_provenance_mut(fd.unsigned_abs() as usize),
-        )
-    };
-    check_int(pid)
 }
 
 /// `_exit(status)` for all threads.

@@ -9,6 +9,7 @@ mod details;
 use crate::child::detached::ArmedDetached;
 use crate::child::landlock::ArmedLandlock;
 use crate::child::namespaces::{ArmedJoin, ArmedOuter};
+use crate::child::network::ArmedNetwork;
 use crate::child::place::Place;
 use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Tree};
 use crate::child::sources::{Inbox, Source};
@@ -292,6 +293,8 @@ pub(crate) struct Wiring {
     pub(crate) outer: Option<ArmedOuter>,
     /// For a process that outlives its maker.
     pub(crate) detached: Option<ArmedDetached>,
+    /// Where a network namespace that is made already is sent.
+    pub(crate) network: Option<RawFd>,
 }
 
 /// A descriptor at a number that is in nobody's way: not of the job's standard streams, not of
@@ -332,6 +335,7 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
             [&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd),
         );
     }
+    kept.extend(wiring.network);
     kept.extend((0..d.preserved_fds.cast_signed()).map(|n| 3 + n));
     kept.sort_unstable();
     let places = candidates(plan)?;
@@ -340,7 +344,11 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
         kept,
         cpus: crate::sys::sched::allowed().ok(),
         unshare_cgroup: wiring.unshare_cgroup,
-        network: plan.namespaces.network,
+        network: match wiring.network {
+            Some(fd) => ArmedNetwork::Ahead(fd),
+            None if plan.namespaces.network => ArmedNetwork::Made,
+            None => ArmedNetwork::None,
+        },
         // Root of a user namespace that was joined: the caller's own ids mean nothing there.
         setup_ids: match &wiring.outer {
             Some(_) => Some((0, 0)),

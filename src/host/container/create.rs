@@ -8,6 +8,7 @@ use super::launch::Launch;
 use super::state::{CONFIG, Container, OCI_VERSION, Saved, Status};
 use super::store::{self, Entry, Store};
 use super::{Request, cgroups};
+use crate::child::network::Ahead;
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::{Launched, refuse_set_uid};
@@ -17,7 +18,7 @@ use crate::plan::oci::{self, Asked, spec::Config};
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
 use crate::plan::{Plan, RootSource};
-use crate::sys::{cred, fs};
+use crate::sys::{cred, fs, io, signal};
 use std::cell::RefCell;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,7 @@ struct Prepared {
     plan: Plan,
     facts: crate::plan::facts::Facts,
     warnings: Vec<String>,
+    network: Option<Ahead>,
 }
 
 fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
@@ -53,6 +55,7 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
         None => read(dir.as_fd(), Path::new("config.json"))?,
     };
     let config = oci::parse(&bytes)?;
+    let mut network = network_ahead(&config, request)?;
     let facts = probe::probe_for_container()?;
     let asked = Asked {
         id,
@@ -75,21 +78,48 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
         return Err(Error::new(Kind::Refused, "the host's root cannot be a container's")
             .hint("give root.path a directory of its own"));
     }
-    seal(&plan, request)?;
+    seal(&plan, request, &mut network)?;
     home(&mut plan)?;
-    Ok(Prepared { bundle, bytes, config, plan, facts, warnings })
+    Ok(Prepared { bundle, bytes, config, plan, facts, warnings, network })
+}
+
+/// The network namespace, begun on another processor while the rest is planned: nothing of the
+/// configuration changes how it is made, unless a user namespace is to own it.
+fn network_ahead(config: &Config, request: &Request<'_>) -> Result<Option<Ahead>> {
+    let Some(linux) = &config.linux else { return Ok(None) };
+    let of = |kind: &str| linux.namespaces.iter().find(|n| n.kind == kind);
+    let new = of("network").is_some_and(|n| n.path.as_os_str().is_empty());
+    // Without rights over the caller's own it fails; where it is due the message is about it.
+    if !new || of("user").is_some() || cred::euid() != 0 {
+        return Ok(None);
+    }
+    let begin = || {
+        let mask = signal::set_mask(signal::ALL)?;
+        let begun = Ahead::begin()
+            .and_then(|n| n.map(|fd| io::move_above(fd, 16 + request.preserve_fds.cast_signed())));
+        signal::set_mask(mask)?;
+        begun
+    };
+    match begin() {
+        Ok(ahead) => Ok(Some(ahead)),
+        // The child tries it too, and says what is wrong.
+        Err(e) if e.0 == libc::EAGAIN => Ok(None),
+        Err(e) => Err(Error::os("begin to make the network namespace", e)),
+    }
 }
 
 /// While a created container waits, its process is this program. Who shares the pid namespace and may
 /// trace could reach this program's file through it (CVE-2019-5736): then it is run from where
 /// nobody can write to it. In a pid namespace of its own there is nobody else yet.
-fn seal(plan: &Plan, request: &Request<'_>) -> Result<()> {
+fn seal(plan: &Plan, request: &Request<'_>, network: &mut Option<Ahead>) -> Result<()> {
     let seen = !plan.is_new(NamespaceKind::Pid) && plan.namespaces.user.is_none();
     let denied = denies_the_stub(plan)?;
     if !(seen || denied) || seal::is_sealed() {
         return Ok(());
     }
     if request.may_restart {
+        // Its helper would be left behind.
+        drop(network.take());
         return Err(seal::run_sealed());
     }
     if !denied {
@@ -233,6 +263,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
             (None, false) => Console::None,
         },
         starts: until != Until::Created,
+        network: prepared.network.as_ref(),
         tell_pid: &tell,
     };
     let launched = launch.run(&mut saved);

@@ -305,6 +305,7 @@ impl Join<'_> {
             joins: Vec::new(),
             outer: None,
             detached: None,
+            network: None,
         };
         let mut armed = arm::all(plan, None, wiring)?;
         let more = tasks.iter().chain(&into).chain([&pidfd]).map(AsRawFd::as_raw_fd);

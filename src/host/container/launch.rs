@@ -9,6 +9,7 @@ use super::store::Entry;
 use super::{cgroups, console, hooks};
 use crate::child::detached::ArmedDetached;
 use crate::child::namespaces::{ArmedJoin, ArmedOuter};
+use crate::child::network::Ahead;
 use crate::child::{self, Armed};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::{self, Wiring};
@@ -41,6 +42,8 @@ pub(super) struct Launch<'a> {
     pub(super) console: console::Console<'a>,
     /// Whether the program is executed without waiting for a start.
     pub(super) starts: bool,
+    /// The network namespace in the making, where it needs nothing of the container.
+    pub(super) network: Option<&'a Ahead>,
     /// Tells who wants to know which process it is.
     pub(super) tell_pid: &'a dyn Fn(&Launched, &Saved) -> Result<()>,
 }
@@ -95,9 +98,13 @@ impl Launch<'_> {
             joins: if joins_user { Vec::new() } else { list(&|kind| !visited.contains(&kind)) },
             outer: joins_user.then(|| ArmedOuter { joins: list(&|_| true), flags }),
             detached: Some(detached),
+            network: self.network.map(|n| n.result().as_raw_fd()),
         };
         let armed = arm::all(plan, Some(rootfs), wiring)?;
         let cloned = if joins_user { 0 } else { flags };
+        if let Some(network) = self.network {
+            network.hurry();
+        }
         let (pid, pidfd) = self.clone(&armed, cloned, &opened, visited)?;
         let mut launched = Launched::new(pid, pidfd, ours, &armed, present);
         if joins_user {
