@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::{Launched, refuse_set_uid};
 use crate::host::{exe, probe, seal, users};
-use crate::plan::detail::NamespaceKind;
+use crate::plan::detail::{Hook, NamespaceKind};
 use crate::plan::oci::{self, Asked, spec::Config};
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
@@ -33,6 +33,16 @@ pub(super) struct Made {
     pub(super) pidfd: OwnedFd,
     /// The master of its terminal, if that stays here.
     pub(super) master: Option<OwnedFd>,
+    /// What its removal needs, for the one who waits for its end.
+    pub(super) left: Left,
+}
+
+/// What there is of a container besides its processes.
+pub(super) struct Left {
+    pub(super) entry: Entry,
+    pub(super) saved: Saved,
+    pub(super) cgroup: Option<ContainerCgroup>,
+    pub(super) poststop: Vec<Hook>,
 }
 
 /// What a container is made from, read and checked.
@@ -234,7 +244,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
     let asked = cgroups::Asked::new(&prepared.config, id, request)?;
     let mut found = asked.look()?;
-    let entry = store.make(id)?;
+    let mut entry = store.make(id)?;
     let mut saved = first_state(id, &prepared, &entry)?;
     let made = RefCell::new(None);
     let mut undo = Undo { entry: &entry, cgroup: &made, launched: None, kept: false };
@@ -287,7 +297,11 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let pidfd = undo.keep()?;
     let mut container = Container::new(store, id);
     container.warnings = warnings;
-    Ok(Made { container, pid: saved.pid, pidfd, master: kept.into_inner() })
+    entry.unlock();
+    let poststop = prepared.plan.details.hooks.poststop;
+    let pid = saved.pid;
+    let left = Left { entry, saved, cgroup: made.into_inner(), poststop };
+    Ok(Made { container, pid, pidfd, master: kept.into_inner(), left })
 }
 
 fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {

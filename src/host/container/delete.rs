@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use super::create::Left;
 use super::hooks;
 use super::state::{CONFIG, Container, Saved, Status};
 use super::store::{Entry, Store};
 use crate::error::{Error, Kind, Result};
+use crate::plan::detail::Hook;
 use crate::plan::oci;
 use crate::plan::values::quote;
 use crate::sys::{io, process};
@@ -50,6 +52,24 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
     remove(&entry, &saved)
 }
 
+/// The same for the caller's own container whose init has ended and was reaped: nothing of it has
+/// to be found out again.
+pub(super) fn delete_ended(store: &Store, left: Left) -> Result<()> {
+    let Left { entry: made, saved, cgroup, poststop } = left;
+    let entry = match store.entry(&saved.id).and_then(Entry::lock) {
+        Ok(entry) if entry.is(&made) => entry,
+        // Somebody else has deleted it meanwhile.
+        Err(e) if e.kind() != Kind::NotFound => return Err(e),
+        _ => return Ok(()),
+    };
+    let gone = cgroup.map_or(Ok(()), |mut c| c.kill_all().and_then(|()| c.delete()));
+    // Somebody else has removed its cgroups, perhaps.
+    gone.or_else(|_| super::remove_cgroup(&saved))?;
+    entry.remove()?;
+    run_poststop(&poststop, &saved);
+    Ok(())
+}
+
 /// Kills everything in it and waits for the end of its init.
 pub(super) fn end(saved: &Saved, init: &OwnedFd) -> Result<()> {
     let failed = |e| Error::os(format!("kill container {}", quote(&saved.id)), e);
@@ -81,9 +101,13 @@ fn remove(entry: &Entry, saved: &Saved) -> Result<()> {
         .unwrap_or_default();
     super::remove_cgroup(saved)?;
     entry.remove()?;
-    for hook in &hooks {
+    run_poststop(&hooks, saved);
+    Ok(())
+}
+
+fn run_poststop(hooks: &[Hook], saved: &Saved) {
+    for hook in hooks {
         // The specification: a warning, and the others still run.
         let _ = hooks::run("poststop", std::slice::from_ref(hook), saved, Status::Stopped);
     }
-    Ok(())
 }

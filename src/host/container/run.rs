@@ -38,7 +38,12 @@ pub(crate) fn run(store: Store, id: &str, request: &Request<'_>, how: How) -> Re
     if how.keep && status.is_ok() {
         return status;
     }
-    match delete::delete(&store, id, true) {
+    let deleted = match &status {
+        Ok(_) => delete::delete_ended(&store, made.left),
+        // It may still run.
+        Err(_) => delete::delete(&store, id, true),
+    };
+    match deleted {
         // Somebody else has deleted it meanwhile.
         Err(e) if e.kind() == Kind::NotFound => {}
         other => other?,

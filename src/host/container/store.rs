@@ -158,6 +158,11 @@ impl Store {
     }
 }
 
+fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
+    let (a, b) = (fs::stat(a.as_fd()), fs::stat(b.as_fd()));
+    matches!((a, b), (Ok(a), Ok(b)) if a.dev == b.dev && a.ino == b.ino)
+}
+
 /// The caller's own, and nobody else may write.
 fn check_private(dir: &OwnedFd, shown: &str) -> Result<()> {
     let seen = fs::stat(dir.as_fd()).map_err(|e| Error::os(format!("look at {shown}"), e))?;
@@ -204,10 +209,6 @@ impl Entry {
         let lock = nix::fcntl::Flock::lock(copy, nix::fcntl::FlockArg::LockExclusive)
             .map_err(|(_, e)| Error::os(what(), e))?;
         let there = self.store.entry(&self.id)?;
-        let same = |a: &OwnedFd, b: &OwnedFd| {
-            let (a, b) = (fs::stat(a.as_fd()), fs::stat(b.as_fd()));
-            matches!((a, b), (Ok(a), Ok(b)) if a.dev == b.dev && a.ino == b.ino)
-        };
         if !same(&self.dir, &there.dir) {
             return Err(Error::new(
                 Kind::NotFound,
@@ -216,6 +217,16 @@ impl Entry {
         }
         self.locked = Some(lock);
         Ok(self)
+    }
+
+    /// Lets others have the lock.
+    pub(crate) fn unlock(&mut self) {
+        self.locked = None;
+    }
+
+    /// Whether both are the same directory, which the descriptors keep from being another one's.
+    pub(crate) fn is(&self, other: &Entry) -> bool {
+        same(&self.dir, &other.dir)
     }
 
     /// Reads a file of it, which must be one and not too long.

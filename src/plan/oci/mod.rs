@@ -269,7 +269,27 @@ fn steps(
     for path in &linux.masked_paths {
         steps.push(MountStep::Mask { target: absolute("linux.maskedPaths", path)? });
     }
+    cgroups_last(&mut steps);
     Ok(steps)
+}
+
+/// Moves the mount of the cgroups behind all else, unless one of the others is above or below it:
+/// they are made meanwhile, and nothing waits for them earlier than it must.
+fn cgroups_last(steps: &mut Vec<MountStep>) {
+    let is_cgroup = |step: &MountStep| matches!(step, MountStep::Mount(m) if m.source == detail::MountSource::Cgroup);
+    let Some(at) = steps.iter().position(is_cgroup) else { return };
+    let own = steps.get(at).map_or(Path::new("/"), MountStep::target);
+    let related = |step: &MountStep| {
+        let below = step.target().starts_with(own);
+        // Which makes a directory, and mounts nothing.
+        let mounts = !matches!(step, MountStep::WorkingDirectory { .. });
+        below || (mounts && own.starts_with(step.target()))
+    };
+    if steps.iter().skip(at + 1).any(related) {
+        return;
+    }
+    let step = steps.remove(at);
+    steps.push(step);
 }
 
 fn absolute(what: &str, path: &Path) -> Result<PathBuf> {

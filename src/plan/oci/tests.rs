@@ -49,6 +49,29 @@ fn null_is_none_as_go_writes_it() {
 }
 
 #[test]
+fn the_cgroups_are_mounted_last_unless_something_is_mounted_above_or_below() {
+    let with = |more: &str| {
+        let mounts = format!(
+            r#""mounts":[{{"destination":"/sys","type":"sysfs","source":"sysfs"}},
+            {{"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup"}}{more}],"root""#
+        );
+        let json = MINIMAL.replace("\"root\"", &mounts).replace("\"/w\"", "\"/\"");
+        let (plan, _) = planned(&json).unwrap();
+        let at = |path: &str| plan.steps.iter().position(|s| s.target() == Path::new(path));
+        (at("/sys/fs/cgroup").unwrap(), plan.steps.len(), at("/sys").unwrap())
+    };
+    let (cgroup, steps, sys) = with("");
+    assert_eq!((cgroup, sys), (steps - 1, 0));
+    let mqueue = r#",{"destination":"/sys/fs/cgroups","type":"mqueue","source":"mqueue"}"#;
+    let (cgroup, steps, _) = with(mqueue);
+    assert_eq!(cgroup, steps - 1);
+    for path in ["/sys/fs", "/sys/fs/cgroup", "/sys/fs/cgroup/memory"] {
+        let (cgroup, ..) = with(&mqueue.replace("/sys/fs/cgroups", path));
+        assert_eq!(cgroup, 1, "{path}");
+    }
+}
+
+#[test]
 fn a_dev_of_the_hosts_gets_no_devices() {
     let json = MINIMAL.replace(
         "\"root\"",
