@@ -172,6 +172,40 @@ fn libc_erofs() -> i32 {
     30
 }
 
+/// Who waits for its container removes that one, and not another that has its name by now.
+#[test]
+fn a_container_made_under_the_same_id_meanwhile_stays() {
+    need_root!();
+    let b = bundle("echo up; exec sleep 1000", |_| {});
+    let mut child = b.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut up = [0; 3];
+    child.stdout.take().unwrap().read_exact(&mut up).unwrap();
+    // Its maker has the lock until all is written down.
+    let entry = std::fs::File::open(b.state.join(&b.id)).unwrap();
+    entry.lock().unwrap();
+    drop(entry);
+    let verb = |args: &[&str]| {
+        let mut command = Command::new(bin());
+        command.arg("--root").arg(b.state.path()).args(args).arg(&b.id).stdin(Stdio::null());
+        command.stderr(Stdio::inherit()).output().unwrap()
+    };
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let send = |signal| nix::sys::signal::kill(pid, signal).unwrap();
+    send(nix::sys::signal::Signal::SIGSTOP);
+    assert!(verb(&["delete", "--force"]).status.success());
+    let dir = b.dir.path().to_string_lossy().into_owned();
+    let mut again = Command::new(bin());
+    again.arg("--root").arg(b.state.path()).args(["run", "--detach", "--bundle", &dir, &b.id]);
+    again.stdin(Stdio::null()).stdout(Stdio::null());
+    assert!(again.status().unwrap().success());
+    send(nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    let state: Value = serde_json::from_slice(&verb(&["state"]).stdout).unwrap();
+    assert_eq!(state["status"], "running");
+    assert!(verb(&["delete", "--force"]).status.success());
+    b.is_gone();
+}
+
 #[test]
 fn what_fails_leaves_nothing() {
     need_root!();

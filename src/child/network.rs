@@ -159,3 +159,34 @@ impl Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{cred, fs};
+
+    /// Nothing is left of the helper, whether or not anybody has taken the namespace.
+    #[test]
+    fn a_namespace_made_ahead_is_new_and_its_helper_gone() {
+        if cred::euid() != 0 {
+            return;
+        }
+        for taken in [true, false] {
+            let ahead = Ahead::begin().unwrap();
+            let pid = ahead.helper.pid();
+            if taken {
+                let mut code = [0; 4];
+                let (_, namespace) = io::recv(ahead.result(), &mut code, false).unwrap();
+                assert_eq!(code, [0; 4]);
+                let namespace = namespace.unwrap();
+                assert_eq!(process::namespace_kind(namespace.as_fd()).unwrap(), libc::CLONE_NEWNET);
+                let own = fs::open_at(fs::cwd(), c"/proc/self/ns/net", libc::O_RDONLY, 0).unwrap();
+                let inode = |fd: &OwnedFd| fs::stat(fd.as_fd()).unwrap().ino;
+                assert_ne!(inode(&namespace), inode(&own));
+            }
+            drop(ahead);
+            // Waited for, so its number is nobody's or a later process's.
+            assert_eq!(process::wait4(pid, libc::__WALL).unwrap_err(), Errno(libc::ECHILD));
+        }
+    }
+}
