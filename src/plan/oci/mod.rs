@@ -10,19 +10,17 @@ mod mounts;
 mod namespaces;
 mod process;
 pub mod spec;
+mod steps;
 mod sysctl;
 
-use super::detail::{self, Details, Hook, Hooks, Keyring, Lifetime, NamespaceKind, RootChange};
+use super::detail::{Details, Hook, Hooks, Keyring, Lifetime, NamespaceKind, RootChange};
 use super::facts::Facts;
 use super::ids::IdMap;
 use super::values::quote;
-use super::{
-    Attrs, BindIds, Existing, Expect, MountStep, Namespaces, Plan, Resources, Root, RootSource,
-    Supervision,
-};
+use super::{Namespaces, Plan, Resources, Root, RootSource, Supervision};
 use crate::error::{Error, Kind, Result};
 use spec::Config;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// All mount options that are not the file system's, sorted.
@@ -126,7 +124,7 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
         })?),
     };
     let job = process::plan(process, linux, facts, asked, &mut warnings)?;
-    let steps = steps(config, linux, asked, &spaces, process, &mut warnings)?;
+    let steps = steps::steps(config, linux, asked, &spaces, process, &mut warnings)?;
     let plan = Plan {
         id: asked.id.to_owned(),
         hostname: config.hostname.clone(),
@@ -232,184 +230,6 @@ fn root(config: &Config, asked: &Asked<'_>, spaces: &namespaces::Spaces) -> Resu
         idmap: false,
         guarded: false,
     })
-}
-
-/// Everything that is put into the root, in its order: the mounts as given, devices, what belongs
-/// in /dev, the working directory; then what is closed for writing or hidden.
-fn steps(
-    config: &Config,
-    linux: &spec::Linux,
-    asked: &Asked<'_>,
-    spaces: &namespaces::Spaces,
-    process: &spec::Process,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<MountStep>> {
-    let mut steps = Vec::with_capacity(config.mounts.len() + 48);
-    let inherited = mounts::propagation(&linux.rootfs_propagation)
-        .filter(|p| p.flag == mounts::SLAVE || p.flag == mounts::SHARED);
-    let mut own_dev = true;
-    for m in &config.mounts {
-        let mount = mounts::mount(m, asked.bundle, inherited, warnings)?;
-        let is_bind = matches!(mount.source, detail::MountSource::Bind { .. });
-        if is_bind && mount.target == Path::new("/dev") {
-            own_dev = false;
-        }
-        steps.push(MountStep::Mount(Box::new(mount)));
-    }
-    let bind = spaces.user || asked.in_user_namespace;
-    devices(&mut steps, linux, own_dev, bind)?;
-    if own_dev {
-        dev_links(&mut steps, asked.kcore);
-    }
-    steps.push(MountStep::WorkingDirectory { target: mounts::clean(Path::new(&process.cwd)) });
-    for path in &linux.readonly_paths {
-        let target = absolute("linux.readonlyPaths", path)?;
-        steps.push(MountStep::ReadOnly { target });
-    }
-    for path in &linux.masked_paths {
-        steps.push(MountStep::Mask { target: absolute("linux.maskedPaths", path)? });
-    }
-    cgroups_last(&mut steps);
-    Ok(steps)
-}
-
-/// Moves the mount of the cgroups behind all else, unless one of the others is above or below it:
-/// they are made meanwhile, and nothing waits for them earlier than it must.
-fn cgroups_last(steps: &mut Vec<MountStep>) {
-    let is_cgroup = |step: &MountStep| matches!(step, MountStep::Mount(m) if m.source == detail::MountSource::Cgroup);
-    let Some(at) = steps.iter().position(is_cgroup) else { return };
-    let own = steps.get(at).map_or(Path::new("/"), MountStep::target);
-    let related = |step: &MountStep| {
-        let below = step.target().starts_with(own);
-        // Which makes a directory, and mounts nothing.
-        let mounts = !matches!(step, MountStep::WorkingDirectory { .. });
-        below || (mounts && own.starts_with(step.target()))
-    };
-    if steps.iter().skip(at + 1).any(related) {
-        return;
-    }
-    let step = steps.remove(at);
-    steps.push(step);
-}
-
-fn absolute(what: &str, path: &Path) -> Result<PathBuf> {
-    if path.is_absolute() && path != Path::new("/") {
-        return Ok(mounts::clean(path));
-    }
-    Err(bad(format!("{} in {what} is no absolute path", shown(path)), "begin it with /"))
-}
-
-/// The devices that the specification gives to every container.
-const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
-
-fn devices(
-    steps: &mut Vec<MountStep>,
-    linux: &spec::Linux,
-    own_dev: bool,
-    bind: bool,
-) -> Result<()> {
-    let mut list: Vec<detail::Device> = Vec::with_capacity(DEFAULT_DEVICES.len());
-    for (path, major, minor) in DEFAULT_DEVICES {
-        list.push(detail::Device {
-            target: path.into(),
-            kind: libc::S_IFCHR,
-            major,
-            minor,
-            mode: 0o666,
-            uid: 0,
-            gid: 0,
-        });
-    }
-    if !own_dev {
-        list.clear();
-    }
-    for d in &linux.devices {
-        let device = device(d)?;
-        list.retain(|other| other.target != device.target);
-        list.push(device);
-    }
-    for d in list {
-        if !bind || d.kind == libc::S_IFIFO {
-            steps.push(MountStep::Device(d));
-            continue;
-        }
-        let expect = if d.kind == libc::S_IFCHR {
-            Expect::CharDevice(d.major, d.minor)
-        } else {
-            Expect::Any
-        };
-        steps.push(MountStep::Bind {
-            source: d.target.clone(),
-            target: d.target,
-            attrs: Attrs { no_suid: true, no_exec: true, ..Attrs::default() },
-            ids: BindIds::Plain,
-            expect,
-            optional: false,
-        });
-    }
-    Ok(())
-}
-
-fn device(d: &spec::Device) -> Result<detail::Device> {
-    let named = shown(&d.path);
-    let kind = match d.kind.as_str() {
-        "c" | "u" => libc::S_IFCHR,
-        "b" => libc::S_IFBLK,
-        "p" => libc::S_IFIFO,
-        other => {
-            return Err(bad(
-                format!("the device {named} is of the type {}", quote(other)),
-                "a device is c, b, u or p",
-            ));
-        }
-    };
-    if !d.path.is_absolute() || d.path == Path::new("/") {
-        return Err(bad(format!("the device {named} has no absolute path"), "begin it with /"));
-    }
-    let number = |n: i64, most: u32| {
-        u32::try_from(n).ok().filter(|n| *n <= most).ok_or_else(|| {
-            bad(
-                format!("the device {named} has the number {n}"),
-                "device numbers are 12 and 20 bits",
-            )
-        })
-    };
-    let fifo = kind == libc::S_IFIFO;
-    Ok(detail::Device {
-        target: mounts::clean(&d.path),
-        kind,
-        major: if fifo { 0 } else { number(d.major, 0xfff)? },
-        minor: if fifo { 0 } else { number(d.minor, 0xf_ffff)? },
-        mode: d.file_mode.unwrap_or(0o666) & 0o7777,
-        uid: d.uid.unwrap_or(0),
-        gid: d.gid.unwrap_or(0),
-    })
-}
-
-fn dev_links(steps: &mut Vec<MountStep>, kcore: bool) {
-    let links = [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ];
-    let core = kcore.then_some(("core", "/proc/kcore"));
-    for (name, to) in links.into_iter().chain(core) {
-        let target = format!("/dev/{name}").into();
-        steps.push(MountStep::Symlink { target, to: to.into(), existing: Existing::Keep });
-    }
-    steps.push(MountStep::Symlink {
-        target: "/dev/ptmx".into(),
-        to: "pts/ptmx".into(),
-        existing: Existing::Replace,
-    });
 }
 
 fn hooks(config: &Config) -> Result<Hooks> {

@@ -1,8 +1,8 @@
 //! A configuration becomes a plan.
 
 use super::*;
-use crate::plan::SeccompWhen;
 use crate::plan::detail::MountSource;
+use crate::plan::{MountStep, SeccompWhen};
 
 fn asked() -> Asked<'static> {
     Asked {
