@@ -70,10 +70,10 @@ def config(args, cgroup):
 
 
 class Runtime:
-    def __init__(self, name, program, place, cgroup):
+    def __init__(self, name, program, place, cgroup, states):
         self.name, self.place = name, f"{place}/{name}"
         self.cgroup = f"{cgroup}/{name}"
-        self.head = [program, "--root", f"{self.place}/state"]
+        self.head = [program, "--root", f"{states}/{name}"]
 
     def bundle(self, name, args):
         """A bundle of its own. The rootfs is shared: nothing writes to it."""
@@ -95,13 +95,13 @@ class Runtime:
         return self.verb("run", "--bundle", bundle, *options, f"{self.name}-{os.path.basename(bundle)}")
 
 
-def runtimes(stockade, place, cgroup):
+def runtimes(stockade, place, cgroup, states):
     found = {"stockade": shlex.split(stockade)[0]}
     for name in ["crun", "runc", "youki"]:
         program = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")
         if program:
             found[name] = program
-    return {name: Runtime(name, program, place, cgroup) for name, program in found.items()}
+    return {name: Runtime(name, program, place, cgroup, states) for name, program in found.items()}
 
 
 def measure(b, stockade, tools):
@@ -113,7 +113,9 @@ def measure(b, stockade, tools):
         cgroup = f"/bench-oci-{os.getpid()}"
         stack.callback(remove_cgroups, cgroup)
         subprocess.run([f"{SCRIPTS}/make-rootfs", f"{place}/rootfs"], check=True)
-        all_of = runtimes(stockade, place, cgroup)
+        # On a tmpfs, as the places are that all of them have by default (/run).
+        states = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-oci-", dir="/dev/shm"))
+        all_of = runtimes(stockade, place, cgroup, states)
         for runtime in all_of.values():
             print(f"{runtime.name}: {tools.text_of(runtime.head[0], '--version').splitlines()[0]}")
         if "youki" not in all_of:

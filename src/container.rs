@@ -22,6 +22,7 @@ use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
 pub use control::{OomEvent, OomEvents, Stats};
+pub use engine::Started;
 pub use engine::state::{State, Status};
 pub use exec::{ExecOptions, ExecProcess, Overrides};
 
@@ -156,9 +157,23 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::create`] and [`Container::start`].
     pub fn run(&self, id: &str, options: &CreateOptions, run: RunOptions) -> Result<i32> {
+        self.run_telling(id, options, run, &mut |_| {})
+    }
+
+    /// The same; `started` hears of the container's process when its program runs.
+    ///
+    /// # Errors
+    /// As [`Runtime::run`].
+    pub fn run_telling(
+        &self,
+        id: &str,
+        options: &CreateOptions,
+        run: RunOptions,
+        started: &mut dyn FnMut(&Started),
+    ) -> Result<i32> {
         self.check_manager()?;
         let how = engine::run::How { detach: run.detach, keep: run.keep, subreaper: run.subreaper };
-        engine::run::run(self.store()?, id, &self.request(options), how)
+        engine::run::run(self.store()?, id, &self.request(options), how, started)
     }
 
     /// An existing container.

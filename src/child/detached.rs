@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Armed, At, Done, Failure};
+use super::{Armed, ArmedPrivs, At, Done, Failure};
 use crate::sys::process::CStringArray;
 use crate::sys::{Errno, fs, io, process, signal};
 use crate::wire::{Message, SIZE, Step};
@@ -58,35 +58,54 @@ impl ArmedDetached {
             }
         }
         let raw = |fd: &Option<OwnedFd>| fd.as_ref().map(AsRawFd::as_raw_fd);
-        self.run_all(&self.create, Step::CreateHook, raw(&self.state), raw(&self.output))
+        self.run_all(&self.create, Step::CreateHook, (raw(&self.state), raw(&self.output)), None)
+    }
+
+    /// Where what the last hooks print goes, if somebody is still there to tell it.
+    pub(super) fn start_output(&self) -> Option<&OwnedFd> {
+        self.output.as_ref().filter(|_| self.listener.is_none() && !self.start.is_empty())
     }
 
     fn run_all(
         &self,
         hooks: &[ArmedHook],
         step: Step,
-        state: Option<RawFd>,
-        output: Option<RawFd>,
+        (state, output): (Option<RawFd>, Option<RawFd>),
+        filter: Option<&ArmedPrivs>,
     ) -> Done {
         for (index, hook) in (0..).zip(hooks) {
             let state = state.ok_or(Failure(step, index, Errno(libc::EBADF)))?;
             fs::seek(io::well_known(state), 0, libc::SEEK_SET).at_index(step, index)?;
-            run_hook(hook, state, output).at_index(step, index)?;
+            run_hook(hook, state, output, filter).at_index(step, index)?;
         }
         Ok(())
     }
 }
 
 /// What a hook's process starts with.
-type Call<'a> = (&'a ArmedHook, RawFd, Option<RawFd>);
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    hook: &'a ArmedHook,
+    state: RawFd,
+    output: Option<RawFd>,
+    /// Whose filter it gets.
+    filter: Option<&'a ArmedPrivs>,
+}
 
-/// Runs a hook to its end, with these descriptors as its standard input and its outputs; `ETIME` if that did not come in time, `ECANCELED` if it failed.
+/// An errno no more: a signal has ended the hook, [`SIGNALLED`] and its number.
+pub(crate) const SIGNALLED: i32 = 0x1000;
+/// The hook's own exit status.
+pub(crate) const EXITED: i32 = 0x2000;
+
+/// Runs a hook to its end, with these descriptors as its standard input and its outputs; `ETIME` if
+/// that did not come in time, [`SIGNALLED`] or [`EXITED`] if it failed.
 pub(crate) fn run_hook(
     hook: &ArmedHook,
     state: RawFd,
     output: Option<RawFd>,
+    filter: Option<&ArmedPrivs>,
 ) -> crate::sys::Result<()> {
-    let call: Call<'_> = (hook, state, output);
+    let call = Call { hook, state, output, filter };
     let (pid, pidfd) = process::spawn_watched(become_hook, &call)?;
     let mut fds = [io::PollFd::new(pidfd.as_raw_fd(), libc::POLLIN)];
     io::poll(&mut fds, hook.timeout)?;
@@ -106,11 +125,12 @@ pub(crate) fn run_hook(
     match status {
         _ if late => Err(Errno(libc::ETIME)),
         0 => Ok(()),
-        _ => Err(Errno(libc::ECANCELED)),
+        ended if libc::WIFSIGNALED(ended) => Err(Errno(SIGNALLED + libc::WTERMSIG(ended))),
+        ended => Err(Errno(EXITED + libc::WEXITSTATUS(ended))),
     }
 }
 
-fn become_hook(&(hook, state, output): &Call<'_>) -> ! {
+fn become_hook(&Call { hook, state, output, filter }: &Call<'_>) -> ! {
     let ready = || -> crate::sys::Result<()> {
         io::dup_inheritable(state, 0)?;
         let output = output.unwrap_or(2);
@@ -120,7 +140,8 @@ fn become_hook(&(hook, state, output): &Call<'_>) -> ! {
         io::close_range(3, u32::MAX)?;
         fs::change_dir(c"/")?;
         signal::reset_dispositions();
-        signal::set_mask(0).map(drop)
+        signal::set_mask(0).map(drop)?;
+        filter.map_or(Ok(()), super::privs::load_for_hook)
     };
     if ready().is_ok() {
         let _ = process::execve(&hook.path, &hook.argv, &hook.envp);
@@ -137,10 +158,19 @@ pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
     if detached.listener.is_some() {
         listen(armed)?;
     }
-    // Its maker is gone, and with it the place where what they print could be read.
-    detached.run_all(&detached.start, Step::StartHook, Some(places.state), None)?;
+    // Where somebody else starts it its maker is gone, who could read what they print.
+    let output = detached.start_output().map(|_| places.output);
+    // Under the job's filter, as in runc.
+    let state = (Some(places.state), output);
+    detached.run_all(&detached.start, Step::StartHook, state, Some(&armed.privs))?;
     io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
 }
+
+/// What ends a container before its start: SIGHUP, SIGINT, SIGQUIT, SIGTERM, as bits from 0 on.
+const ENDING: u64 = 1 << (libc::SIGHUP - 1)
+    | 1 << (libc::SIGINT - 1)
+    | 1 << (libc::SIGQUIT - 1)
+    | 1 << (libc::SIGTERM - 1);
 
 /// Says that it waits, and waits.
 fn listen(armed: &Armed) -> Done {
@@ -148,7 +178,26 @@ fn listen(armed: &Armed) -> Done {
     let ready = Message::Ready.to_bytes();
     io::write_whole(io::well_known(places.error), &ready).at(Step::Handshake)?;
     let listener = io::well_known(places.listener);
+    // The kernel keeps from the first process of a pid namespace what it does not handle; who ends a
+    // container that was not started expects it to end.
+    let mask = signal::set_mask(ENDING).at(Step::Wait)?;
+    let signals = signal::signalfd(ENDING).at(Step::Wait)?;
     loop {
+        let mut fds = [
+            io::PollFd::new(places.listener, libc::POLLIN),
+            io::PollFd::new(signals.as_raw_fd(), libc::POLLIN),
+        ];
+        match io::poll(&mut fds, None) {
+            Err(e) if e.0 == libc::EINTR => continue,
+            other => other.at(Step::Wait)?,
+        };
+        if let Some(number) = signal::read_signalfd(signals.as_fd()).at(Step::Wait)? {
+            process::exit_group(128 + number);
+        }
+        let [ready, _] = fds;
+        if ready.revents() == 0 {
+            continue;
+        }
         let peer = io::accept(listener).at(Step::Wait)?;
         let mut buf = [0u8; SIZE];
         let mut got = 0;
@@ -162,6 +211,7 @@ fn listen(armed: &Armed) -> Done {
         }
         // One who came and went without the word changes nothing.
         if Message::from_bytes(&buf) == Some(Message::Start) {
+            signal::set_mask(mask).at(Step::Wait)?;
             return armed.move_error_fd(peer.as_raw_fd());
         }
     }

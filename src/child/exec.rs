@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Armed, At, Done, become_job, close_all_but, fail, new_keyring, terminal};
+use crate::sys::sched::{self, Cpus};
 use crate::sys::{io, process};
 use crate::wire::{Message, Step};
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
@@ -27,6 +28,8 @@ pub struct ArmedExec {
     pub cgroup: Option<OwnedFd>,
     /// Whether the ids of the caller mean nothing there.
     pub foreign_ids: bool,
+    /// Where it runs while it joins.
+    pub cpus: Option<Cpus>,
     /// The process.
     pub armed: Armed,
 }
@@ -54,6 +57,9 @@ fn join(exec: &ArmedExec) -> Done {
     // A maker that is killed meanwhile takes us with it.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
     close_all_but(&exec.armed.kept)?;
+    if let Some(cpus) = &exec.cpus {
+        sched::allow(0, cpus).at(Step::Scheduling)?;
+    }
     // Before anything of ours is in the container's namespaces, and again after: joining a user
     // namespace changes the credentials, which decides anew.
     process::set_undumpable().at(Step::ParentDeath)?;
@@ -107,6 +113,10 @@ fn set_up(exec: &ArmedExec) -> Done<Option<OwnedFd>> {
     // Before anything is done on the container's account that would have to be counted there.
     for (index, tasks) in (0..).zip(&exec.tasks) {
         io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;
+    }
+    if let Some(cpus) = &armed.cpus {
+        // Now that the cpuset is the container's.
+        sched::allow(0, cpus).at(Step::Scheduling)?;
     }
     if exec.kinds.contains(&libc::CLONE_NEWCGROUP) {
         process::join(exec.init.as_fd(), libc::CLONE_NEWCGROUP).at(Step::NewCgroupNamespace)?;

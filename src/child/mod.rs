@@ -15,6 +15,7 @@
 
 pub(crate) mod append;
 mod copy_up;
+mod dangling;
 pub mod detached;
 pub mod exec;
 mod init;
@@ -137,12 +138,19 @@ pub(crate) struct Places {
     pub(crate) stub: RawFd,
     pub(crate) listener: RawFd,
     pub(crate) state: RawFd,
+    pub(crate) output: RawFd,
 }
 
 impl Armed {
     pub(crate) fn places(&self) -> Places {
         let first = ERROR_FD.saturating_add_unsigned(self.preserved);
-        Places { error: first, stub: first + 1, listener: first + 2, state: first + 3 }
+        Places {
+            error: first,
+            stub: first + 1,
+            listener: first + 2,
+            state: first + 3,
+            output: first + 4,
+        }
     }
 
     /// Puts the descriptor that errors are reported to in its place. With the stub it must live
@@ -231,6 +239,10 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     allow_processors(armed);
     // Before the change of ids: it needs rights over them.
     namespaces::join(&armed.joins)?;
+    let proc = armed.writes.open()?;
+    // While our files in /proc are still our own: undumpable we could not write to them, in a user
+    // namespace of our own.
+    armed.writes.time(proc.as_ref())?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
         sys::cred::set_groups(&[]).at(Step::SetupIds)?;
@@ -247,8 +259,6 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     // (CVE-2017-5226). The job makes another one below the init.
     process::setsid().at(Step::Session)?;
     new_keyring(&armed.keyring)?;
-    let proc = armed.writes.open()?;
-    armed.writes.time(proc.as_ref())?;
     // The mounts are allowed as they are made; the job puts it on.
     let ruleset = armed.landlock.as_ref().map(landlock::begin).transpose()?;
     let built = match &armed.rootfs {
@@ -376,10 +386,11 @@ fn wait_for_go(socket: BorrowedFd<'_>) -> Done {
 
 /// The last stretch, in the job's own process: stdio, limits, rights, exec.
 fn become_job(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> ! {
-    if let Err(failure) = before_closing(armed, stdio, ruleset) {
-        fail(armed.socket.as_fd(), &failure);
-    }
-    let failure = match after_closing(armed) {
+    let entered = match before_closing(armed, stdio, ruleset) {
+        Err(failure) => fail(armed.socket.as_fd(), &failure),
+        Ok(entered) => entered,
+    };
+    let failure = match after_closing(armed, entered) {
         Err(failure) => failure,
         Ok(()) => program::execute(armed),
     };
@@ -389,7 +400,7 @@ fn become_job(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> ! 
 /// Where the socket is once the other descriptors are closed.
 const ERROR_FD: RawFd = 3;
 
-fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> Done {
+fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -> Done<bool> {
     if armed.init {
         // Not the init's session, so that a terminal's signals never reach the init.
         process::setsid().at(Step::Session)?;
@@ -404,9 +415,14 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
         io::set_controlling_terminal(0).at(Step::Terminal)?;
     }
     process::umask(armed.umask);
-    // Tried again as the job's user, below: a directory that only root may enter is an error,
-    // but one that is gone or outside shows best here.
-    sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
+    // A jail's is tried again as the job's user, below: a directory that only root may enter is an
+    // error, but one that is gone or outside shows best here. A container's may be one that only
+    // root may enter, as in runc.
+    let entered = match sys::fs::change_dir(&armed.cwd) {
+        // Only the job's user may, perhaps.
+        Err(e) if e.0 == libc::EACCES && !armed.tied => false,
+        other => other.at(Step::Cwd).map(|()| true)?,
+    };
     // A descriptor of the host must not be a way out of the root (CVE-2024-21626).
     match sys::fs::cwd_is_inside_root() {
         Ok(true) => {}
@@ -425,7 +441,7 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     let places = armed.places();
     armed.move_error_fd(armed.socket.as_raw_fd())?;
     // What is where these are to be, left over from the set-up.
-    let least = places.state.unsigned_abs();
+    let least = places.output.unsigned_abs();
     io::close_range(places.stub.unsigned_abs(), least).at(Step::CloseFds)?;
     let mut last = places.error;
     if let Some(stub) = &armed.stub {
@@ -444,11 +460,16 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
             io::dup_cloexec(state.as_raw_fd(), places.state).at(Step::CloseFds)?;
             last = places.state;
         }
+        if let Some(output) = detached.start_output() {
+            io::dup_cloexec(output.as_raw_fd(), places.output).at(Step::CloseFds)?;
+            last = places.output;
+        }
     }
-    io::close_range(last.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)
+    io::close_range(last.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)?;
+    Ok(entered)
 }
 
-fn after_closing(armed: &Armed) -> Done {
+fn after_closing(armed: &Armed, entered: bool) -> Done {
     // After the descriptors have their places. The limit on them may have to come last of all.
     for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
         if *resource == process::NOFILE && armed.privs.telling.is_some() {
@@ -470,7 +491,9 @@ fn after_closing(armed: &Armed) -> Done {
             return Err(Failure(Step::ParentDeath, 0, Errno(libc::EPIPE)));
         }
     }
-    sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
+    if armed.tied || !entered {
+        sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
+    }
     signal::reset_dispositions();
     signal::set_mask(0).map(drop).at(Step::Session)?;
     if let Some(detached) = &armed.detached {

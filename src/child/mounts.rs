@@ -123,9 +123,12 @@ impl<'a> Work<'a> {
                 let later = if *keep_mode || *copy_up { attr::RDONLY } else { 0 };
                 let tree = context.mount(m.attrs[0] & !later)?;
                 let resolve = if *strict { Resolve::NoSymlinks } else { Resolve::InRoot };
+                let flags = libc::O_PATH | libc::O_DIRECTORY;
+                // Where there is nothing to keep it from the file system's own is it: 1777.
+                let keep_mode = *keep_mode && self.open(m.target.full(), flags, resolve).is_ok();
                 let target = self.directory(&m.target, resolve, 0o755)?;
                 self.check_target(&target, m)?;
-                if *keep_mode {
+                if keep_mode {
                     let mode = fs::stat(target.1.as_fd())?.mode & 0o7777;
                     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
                     let top = fs::open_at(tree.as_fd(), c".", flags, 0)?;

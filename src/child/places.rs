@@ -74,6 +74,11 @@ impl<'a> Work<'a> {
         mode: u32,
     ) -> sys::Result<Target<'a>> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
+        if let (Err(e), Resolve::InRoot) = (self.parent(place), resolve)
+            && e.0 == libc::ENOENT
+        {
+            return self.behind(place, true);
+        }
         let (parent, name) = self.parent(place)?;
         // Made first: in a root of our own nothing is there yet. What is there already is looked
         // up from the root, symlinks and all.
@@ -85,6 +90,12 @@ impl<'a> Work<'a> {
             Err(e) if [libc::EEXIST, libc::EROFS, libc::EACCES, libc::EPERM].contains(&e.0) => {
                 match self.open(place.full(), flags, resolve) {
                     Ok(there) => Ok(Target(place.full(), there)),
+                    Err(missing)
+                        if (e.0, missing.0) == (libc::EEXIST, libc::ENOENT)
+                            && resolve == Resolve::InRoot =>
+                    {
+                        self.behind(place, true)
+                    }
                     // Not there either: then why it could not be made is the answer.
                     Err(missing) if missing.0 == libc::ENOENT => Err(e),
                     Err(other) => Err(other),
@@ -134,14 +145,29 @@ impl<'a> Work<'a> {
     /// Opens a place that is no directory; makes an empty file where missing.
     pub(super) fn file(&mut self, place: &'a Place) -> sys::Result<Target<'a>> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        if let Err(e) = self.parent(place)
+            && e.0 == libc::ENOENT
+        {
+            return self.behind(place, false);
+        }
         let (parent, name) = self.parent(place)?;
         match fs::open_at(parent, name, flags, 0o644) {
             Ok(made) => Ok(Target(place.full(), made)),
             Err(e) => match self.open(place.full(), libc::O_PATH, Resolve::InRoot) {
                 Ok(there) => Ok(Target(place.full(), there)),
+                Err(missing) if (e.0, missing.0) == (libc::EEXIST, libc::ENOENT) => {
+                    self.behind(place, false)
+                }
                 Err(missing) if missing.0 == libc::ENOENT => Err(e),
                 Err(other) => Err(other),
             },
         }
+    }
+
+    /// A place behind symlinks to what is not there.
+    fn behind(&mut self, place: &'a Place, directory: bool) -> sys::Result<Target<'a>> {
+        // Where it is in the end its path does not say.
+        self.held = None;
+        super::dangling::make(self.root, place.full(), directory).map(|fd| Target(place.full(), fd))
     }
 }

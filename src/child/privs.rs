@@ -98,6 +98,14 @@ fn set_ids(p: &ArmedPrivs) -> Done {
     cred::set_uid(p.uid).at(Step::Uid)
 }
 
+/// The job's filter for a hook, where the hook has not inherited it.
+pub(super) fn load_for_hook(p: &ArmedPrivs) -> crate::sys::Result<()> {
+    if p.filter.is_empty() || (p.filter_early && !p.hold_for_filter) {
+        return Ok(());
+    }
+    seccomp::load(&p.filter, p.filter_flags)
+}
+
 /// The filter, as the last act before exec, which began at `began`; and where it has a listener, whose
 /// hand-over should not meet it, the limit on descriptors.
 pub fn load_filter_last(

@@ -37,8 +37,9 @@ pub struct ArmedRoot {
     pub guarded: bool,
     /// Whether it is made read-only in the end.
     pub read_only: bool,
-    /// Whether it becomes the root by chroot.
-    pub chroot: bool,
+    /// Whether it becomes the root by chroot; then these, procfs and sysfs of the host, are detached
+    /// first: with one in sight a user namespace inside could mount another, unmasked one.
+    pub chroot: Option<Vec<CString>>,
     /// Its propagation in the end, and whether that is meant for the mounts in it too.
     pub propagation: Option<(u64, bool)>,
     /// What is put into it.
@@ -198,7 +199,21 @@ pub(super) fn begin_network(armed: &Armed, network: &mut Option<Network>) -> Don
 pub(super) fn change_root(armed: &ArmedRoot, built: &Built) -> Done {
     let (root, host) = (built.root.as_fd(), built.host.as_fd());
     fs::change_dir_fd(root).at(Step::Pivot)?;
-    if armed.chroot {
+    if let Some(bare) = &armed.chroot {
+        for path in bare {
+            match mount::detach(path) {
+                // Gone with one above it.
+                Err(e) if e.0 == libc::EINVAL || e.0 == libc::ENOENT => {}
+                other => other.at(Step::DetachOldRoot)?,
+            }
+        }
+        // Onto the old root, so that whoever may chroot again ends here and not there.
+        match mount::attach(root, host) {
+            // It stands there already.
+            Err(e) if e.0 == libc::EINVAL || e.0 == libc::ELOOP => {}
+            other => other.at(Step::Pivot)?,
+        }
+        fs::change_dir_fd(root).at(Step::Pivot)?;
         return fs::chroot_here().at(Step::Pivot);
     }
     // pivot_root(".", "."): the old root ends on top of the new one, where it is detached with

@@ -4,7 +4,7 @@
 
 use super::Container;
 use crate::error::Result;
-use crate::host::container::exec;
+use crate::host::container::{Started, exec};
 use std::path::PathBuf;
 
 pub use crate::plan::oci::exec::Overrides;
@@ -78,6 +78,18 @@ impl Container {
     /// # Errors
     /// The container does not run, the process makes no sense, or it cannot be executed.
     pub fn exec(&self, options: &ExecOptions) -> Result<i32> {
+        self.exec_telling(options, &mut |_| {})
+    }
+
+    /// The same; `started` hears of the process when its program runs.
+    ///
+    /// # Errors
+    /// As [`Container::exec`].
+    pub fn exec_telling(
+        &self,
+        options: &ExecOptions,
+        started: &mut dyn FnMut(&Started),
+    ) -> Result<i32> {
         let request = exec::Request {
             process: match &options.process {
                 ExecProcess::Changed(changes) => exec::Asked::Changed(changes),
@@ -92,6 +104,6 @@ impl Container {
             ignore_paused: options.ignore_paused,
             may_replace_program: options.may_replace_program,
         };
-        exec::exec(&self.inner, &request)
+        exec::exec(&self.inner, &request, started)
     }
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::child::detached::SIGNALLED;
 use crate::error::{Error, Kind};
 use crate::plan::detail::{Hook, MountSource};
 use crate::plan::seccomp::notify::{Answer, answer, execve};
@@ -20,7 +21,7 @@ pub(crate) fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: us
             let of = plan.steps.len();
             plan.steps.get(at).map_or_else(
                 || "mount".to_owned(),
-                |s| format!("{} (step {} of {of})", describe(s), at + 1),
+                |s| format!("{}{} (step {} of {of})", describe(s), ordinary(s, fail.errno), at + 1),
             )
         }
         // 0 is the ruleset itself, and the root; the others are the steps, one further on.
@@ -56,16 +57,36 @@ pub(crate) fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: us
         }
         Step::CreateHook | Step::StartHook => hook_name(plan, fail.step, index),
         Step::Seccomp => format!("load the seccomp filter {}", quote(&p.seccomp.name)),
+        // sched_setattr(2): EPERM for a process that may not run everywhere. runc's words.
+        Step::Scheduling if fail.errno == libc::EPERM && is_deadline(plan) => {
+            "set the scheduling (process scheduler can't be used together with AllowedCPUs)"
+                .to_owned()
+        }
         other => sentence(other).to_owned(),
     };
     let error = Error::step(fail.step, what, fail.errno);
     let hook = matches!(fail.step, Step::CreateHook | Step::StartHook);
-    if hook && [libc::ETIME, libc::ECANCELED].contains(&fail.errno) {
+    if hook && (fail.errno == libc::ETIME || fail.errno >= SIGNALLED) {
         let late = fail.errno == libc::ETIME;
         let why = if late { "did not end in time and was killed" } else { "failed" };
         return Error::new(Kind::Os, format!("{} {why}", hook_name(plan, fail.step, index)));
     }
     if fail.step == Step::CwdEscaped { error.with_kind(Kind::Refused) } else { error }
+}
+
+fn is_deadline(plan: &Plan) -> bool {
+    plan.details.tuning.scheduler.is_some_and(|s| s.policy == 6)
+}
+
+/// What runc says where the place of procfs or sysfs is a symlink (CVE-2019-19921).
+fn ordinary(step: &MountStep, errno: i32) -> &'static str {
+    let MountStep::Mount(m) = step else { return "" };
+    let strict = matches!(&m.source, MountSource::Filesystem { fstype, .. }
+        if fstype == "proc" || fstype == "sysfs");
+    if strict && (errno == libc::ELOOP || errno == libc::ENOTDIR) {
+        return ", which must be mounted on ordinary directory";
+    }
+    ""
 }
 
 fn hook_name(plan: &Plan, step: Step, index: usize) -> String {
@@ -78,7 +99,7 @@ fn hook_name(plan: &Plan, step: Step, index: usize) -> String {
 
 fn hook_failed(name: &str, hooks: &[Hook], index: usize) -> String {
     let path = hooks.get(index).map(|h| quote(&h.path.to_string_lossy()));
-    format!("{name} hook #{index} {}", path.unwrap_or_default())
+    format!("error running {name} hook #{index}: {}", path.unwrap_or_default())
 }
 
 fn sentence(step: Step) -> &'static str {

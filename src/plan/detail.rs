@@ -66,7 +66,8 @@ pub enum RootChange {
     /// pivot_root(2).
     #[default]
     Pivot,
-    /// chroot(2): where the host's root is a ramfs. The old root stays mounted.
+    /// The new root is moved onto the old one, then chroot(2): where the host's root is a ramfs. The
+    /// old root stays mounted below, out of reach of who has not CAP_SYS_ADMIN.
     Chroot,
 }
 
@@ -139,6 +140,9 @@ pub struct Scheduler {
     pub period: u64,
 }
 
+/// The processors on which a process of `exec` joins, and those on which it then runs, as bit masks.
+pub type ExecAffinity = (Option<[u64; 16]>, Option<[u64; 16]>);
+
 /// Where and how the process runs; `None`: as its maker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
@@ -152,6 +156,8 @@ pub struct Tuning {
     pub personality: Option<u32>,
     /// set_mempolicy(2): mode with its flags, and nodes as a bit mask.
     pub memory_policy: Option<(u32, [u64; 16])>,
+    /// Of a process of `exec`.
+    pub exec_affinity: ExecAffinity,
 }
 
 /// The terminal.

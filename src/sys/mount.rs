@@ -199,6 +199,13 @@ pub fn mount_here(source: &CStr, fstype: &CStr, flags: u64, data: &CStr) -> Resu
     .map(drop)
 }
 
+/// `umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW)`.
+pub fn detach(path: &CStr) -> Result<()> {
+    let flags: c_int = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
+    // SAFETY: a live C string.
+    check_int(unsafe { libc::umount2(path.as_ptr(), flags) }).map(drop)
+}
+
 /// `umount2(".", MNT_DETACH)`.
 pub fn detach_here() -> Result<()> {
     let flags: c_int = libc::MNT_DETACH;

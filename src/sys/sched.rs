@@ -8,6 +8,15 @@ use libc::c_long;
 pub struct Cpus([u64; 16]);
 
 impl Cpus {
+    /// All: the kernel takes those that the caller's cpuset has.
+    pub const ALL: Cpus = Cpus([u64::MAX; 16]);
+
+    /// The processors of a bit mask.
+    #[must_use]
+    pub const fn of(mask: [u64; 16]) -> Cpus {
+        Cpus(mask)
+    }
+
     /// The set without this processor.
     #[must_use]
     pub fn without(mut self, cpu: u32) -> Cpus {

@@ -40,9 +40,27 @@ pub(super) fn exec(context: &Context, parsed: &Parsed) -> Result<u8> {
         may_replace_program: true,
     };
     let container = context.runtime.load(life::id(parsed)?)?;
-    let status = container.exec(&options)?;
+    let status = container.exec_telling(&options, &mut |started| {
+        for warning in &started.warnings {
+            context.log.warn(warning);
+        }
+        if let Some(mask) = &started.affinity {
+            context.log.debug(|| format!("nsexec: affinity: {}", hexadecimal(mask)));
+        }
+        life::set_up(context, &["setns_init: about to exec"]);
+    })?;
     context.log.debug(|| format!("process exited with status {status}"));
     Ok(life::exit_code(status))
+}
+
+/// A set of processors as the number that has their bits.
+fn hexadecimal(mask: &[u64; 16]) -> String {
+    let mut digits = String::new();
+    for word in mask.iter().rev() {
+        digits.push_str(&format!("{word:016x}"));
+    }
+    let digits = digits.trim_start_matches('0');
+    format!("0x{}", if digits.is_empty() { "0" } else { digits })
 }
 
 fn process(parsed: &Parsed) -> Result<ExecProcess> {

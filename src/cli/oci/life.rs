@@ -17,6 +17,7 @@ pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
     for warning in container.warnings() {
         context.log.warn(warning);
     }
+    set_up(context, &["init: closing the pipe to signal completion"]);
     Ok(0)
 }
 
@@ -36,9 +37,21 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
         subreaper: !parsed.on("no-subreaper"),
     };
     context.log.debug(|| format!("run {id} from the bundle {}", options.bundle.display()));
-    let status = context.runtime.run(id, &options, run)?;
+    let status = context.runtime.run_telling(id, &options, run, &mut |started| {
+        for warning in &started.warnings {
+            context.log.warn(warning);
+        }
+        set_up(context, &["init: closing the pipe to signal completion"]);
+    })?;
     context.log.debug(|| format!("process exited with status {status}"));
     Ok(exit_code(status))
+}
+
+/// What has been done, in runc's words: who debugs looks for them.
+pub(super) fn set_up(context: &Context, more: &[&str]) {
+    for line in ["nsexec container setup", "child process in init()"].iter().chain(more) {
+        context.log.debug(|| (*line).to_owned());
+    }
 }
 
 /// A process's status as ours. It is never out of range: 128 and a signal at most.

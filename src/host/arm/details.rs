@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::container::cgroups::armed as armed_cgroups;
 use crate::host::sources::{self, Pending};
 use crate::plan::detail::{self, Details, MountSource};
+use crate::plan::formats::mountinfo;
 use crate::plan::{BindIds, Expect};
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
@@ -30,6 +31,17 @@ pub(super) fn find<'p>(
         }
         None => sources::look(&wanted),
     }
+}
+
+/// Where the host's procfs and sysfs are.
+pub(super) fn bare_mounts() -> Result<Vec<CString>> {
+    let table = std::fs::read("/proc/self/mountinfo")
+        .map_err(|e| Error::os("read /proc/self/mountinfo", e))?;
+    mountinfo::mounts(&table)
+        .filter_map(std::result::Result::ok)
+        .filter(|m| matches!(&m.fstype[..], b"proc" | b"sysfs"))
+        .map(|m| c("mount point", &m.mount_point))
+        .collect()
 }
 
 pub(super) fn any_mount<'p>(

@@ -26,7 +26,8 @@ use crate::sys::io;
 use crate::sys::landlock::Handled;
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
-use details::{any_mount, find, stub_paths, tuning, writes};
+use crate::sys::sched::Cpus;
+use details::{any_mount, bare_mounts, find, stub_paths, tuning, writes};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -162,7 +163,7 @@ pub(crate) fn root<'p>(
         root,
         place,
         guarded: plan.root.guarded,
-        chroot: d.root_change == RootChange::Chroot,
+        chroot: (d.root_change == RootChange::Chroot).then(bare_mounts).transpose()?,
         propagation: d.root_propagation.map(|p| (p.flag, p.recursive)),
         read_only: plan.root.read_only,
         steps,
@@ -342,7 +343,12 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
     Ok(Armed {
         socket: wiring.socket,
         kept,
-        cpus: crate::sys::sched::allowed().ok(),
+        // A container's processors are its cpuset's, whatever its maker may use.
+        cpus: match (d.lifetime, d.tuning.exec_affinity.1) {
+            (Lifetime::Tied, _) => crate::sys::sched::allowed().ok(),
+            (Lifetime::Released, Some(mask)) => Some(Cpus::of(mask)),
+            _ => Some(Cpus::ALL),
+        },
         unshare_cgroup: wiring.unshare_cgroup,
         network: match wiring.network {
             Some(fd) => ArmedNetwork::Ahead(fd),

@@ -90,6 +90,7 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
     }
     seal(&plan, request, &mut network)?;
     home(&mut plan)?;
+    hooks_environment(&mut plan, &config);
     Ok(Prepared { bundle, bytes, config, plan, facts, warnings, network })
 }
 
@@ -163,6 +164,16 @@ fn home(plan: &mut Plan) -> Result<()> {
     let home = users::home(rootfs, process.uid)?;
     process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
     Ok(())
+}
+
+/// A startContainer hook without an environment of its own gets the process's, as in runc.
+fn hooks_environment(plan: &mut Plan, config: &Config) {
+    let asked = config.hooks.iter().flat_map(|h| &h.start_container);
+    for (hook, asked) in plan.details.hooks.start_container.iter_mut().zip(asked) {
+        if asked.env.is_none() {
+            hook.env.clone_from(&plan.process.env);
+        }
+    }
 }
 
 pub(super) fn enabled(parameter: &str) -> bool {

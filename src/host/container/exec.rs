@@ -4,13 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-use super::cgroups;
 use super::console::{self, Console};
 use super::create::{enabled, write_pid_file};
 use super::foreground::{self, Relay, Signals};
 use super::launch::{check_preserved, explain_exec, open_null, stdio};
 use super::namespaces;
 use super::state::{Container, Saved, Status};
+use super::{Started, cgroups};
 use crate::child::exec::{self as child, ArmedExec};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm::{self, Wiring};
@@ -24,6 +24,7 @@ use crate::plan::oci::exec::{Ids, Overrides};
 use crate::plan::oci::spec::{Config, Process};
 use crate::plan::values::escape;
 use crate::sys::fs::{self, Resolve};
+use crate::sys::sched::Cpus;
 use crate::sys::{io, process, signal};
 use crate::wire::Step;
 use std::cell::RefCell;
@@ -57,14 +58,19 @@ pub(crate) struct Request<'a> {
 }
 
 /// Runs it; its exit status, or 0 once it runs if it is detached.
-pub(crate) fn exec(container: &Container, request: &Request<'_>) -> Result<i32> {
+/// `tell_started` hears of it when it runs.
+pub(crate) fn exec(
+    container: &Container,
+    request: &Request<'_>,
+    tell_started: &mut dyn FnMut(&Started),
+) -> Result<i32> {
     refuse_set_uid()?;
     let saved = container.saved()?;
     let init = running(container, &saved, request.ignore_paused)?;
     let config = oci::parse(&container.config()?)?;
     let process = process_of(&saved, &init, &config, request.process)?;
     seal_program(container, &saved, &config, &process, request)?;
-    let (plan, exposed) = prepare(&saved, &init, &config, &process, request)?;
+    let (plan, exposed, warnings) = prepare(&saved, &init, &config, &process, request)?;
     let sockets = Sockets::connect(request, plan.process.terminal)?;
     // Before there is a process that one of them could be about.
     let signals = if request.detach { None } else { Some(Signals::collect()?) };
@@ -79,6 +85,8 @@ pub(crate) fn exec(container: &Container, request: &Request<'_>) -> Result<i32> 
     let pid = launched.pid();
     tell(request, &sockets, &launched)?;
     join.follow(&launched, console)?;
+    let affinity = plan.details.tuning.exec_affinity.0;
+    tell_started(&Started { pid, warnings, affinity });
     let pidfd = launched.release()?;
     let Some(signals) = signals else { return Ok(0) };
     let relay = kept.into_inner().map(Relay::begin).transpose()?;
@@ -107,7 +115,7 @@ fn prepare(
     config: &Config,
     process: &Process,
     request: &Request<'_>,
-) -> Result<(Plan, bool)> {
+) -> Result<(Plan, bool, Vec<String>)> {
     let facts = probe::probe_for_container()?;
     let label = !process.apparmor_profile.is_empty() || !process.selinux_label.is_empty();
     let asked = oci::Asked {
@@ -121,13 +129,13 @@ fn prepare(
         in_user_namespace: false,
         kcore: false,
     };
-    let (mut plan, _) = oci::exec::plan(config, process, &facts, &asked)?;
+    let (mut plan, warnings) = oci::exec::plan(config, process, &facts, &asked)?;
     if !plan.process.env.iter().any(|e| e.starts_with("HOME=")) {
         let home = in_root(saved, init, |root| users::home(root, plan.process.uid))?;
         plan.process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
     }
     let exposed = exe::is_exposed(&plan)?;
-    Ok((plan, exposed))
+    Ok((plan, exposed, warnings))
 }
 
 /// Left in the container's directory by an `exec` that gave a process CAP_SYS_PTRACE.
@@ -177,6 +185,10 @@ fn process_of(saved: &Saved, init: &OwnedFd, config: &Config, asked: Asked<'_>) 
         Asked::Json(bytes, terminal) => {
             let mut process = oci::exec::parse(bytes)?;
             process.terminal |= terminal;
+            if process.exec_cpu_affinity.is_none() {
+                let configured = config.process.as_ref();
+                process.exec_cpu_affinity = configured.and_then(|p| p.exec_cpu_affinity.clone());
+            }
             Ok(process)
         }
         Asked::Changed(change) => {
@@ -318,6 +330,7 @@ impl Join<'_> {
             tasks,
             cgroup: into,
             foreign_ids,
+            cpus: plan.details.tuning.exec_affinity.0.map(Cpus::of),
             armed,
         };
         let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;

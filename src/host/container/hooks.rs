@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::state::{OCI_VERSION, Saved, Status};
-use crate::child::detached::run_hook;
+use crate::child::detached::{EXITED, SIGNALLED, run_hook};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm;
 use crate::plan::detail::Hook;
@@ -65,7 +65,7 @@ pub(super) fn run(name: &str, hooks: &[Hook], saved: &Saved, status: Status) -> 
         fill(output.as_fd(), b"")?;
         fs::seek(state.as_fd(), 0, libc::SEEK_SET).map_err(|e| Error::os("rewind a file", e))?;
         let armed = arm::hook(hook)?;
-        run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()))
+        run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()), None)
             .map_err(|e| failed(name, at, hook, e.into_raw(), &printed(output.as_fd())))?;
     }
     Ok(())
@@ -78,9 +78,22 @@ pub(super) fn failed(name: &str, at: usize, hook: &Hook, errno: i32, printed: &s
             "did not end within {} s and was killed",
             hook.timeout.map_or(0, |t| t.as_secs())
         ),
-        libc::ECANCELED => "failed, or could not be executed".to_owned(),
+        // The status of a process that could not execute it.
+        code if code == EXITED + 127 => "failed, or could not be executed".to_owned(),
+        code if code >= EXITED => format!("failed: exit status {}", code - EXITED),
+        code if code >= SIGNALLED => format!("failed: {}", ended_by(code - SIGNALLED)),
         other => format!("could not be run: {}", crate::error::describe_errno(other)),
     };
     let path = quote(&hook.path.to_string_lossy());
-    Error::new(Kind::Os, format!("{name} hook #{at} {path} {why}{printed}"))
+    // runc's words in front: its callers look for them.
+    Error::new(Kind::Os, format!("error running {name} hook #{at}: {path} {why}{printed}"))
+}
+
+/// A signal as Go's programs call it.
+fn ended_by(number: i32) -> String {
+    match nix::sys::signal::Signal::try_from(number) {
+        Ok(nix::sys::signal::Signal::SIGSYS) => "signal: bad system call".to_owned(),
+        Ok(signal) => format!("signal: {signal}"),
+        Err(_) => format!("signal: {number}"),
+    }
 }

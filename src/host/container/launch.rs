@@ -280,12 +280,17 @@ impl Launch<'_> {
     }
 
     fn explain(&self, launched: &Launched, fail: Fail, output: Option<&OwnedFd>) -> Error {
-        if fail.step == Step::CreateHook
-            && let (Some(output), Ok(at)) = (output, usize::try_from(fail.index))
-            && let Some(hook) = self.plan.details.hooks.create_container.get(at)
+        let hooks = &self.plan.details.hooks;
+        let (name, list) = match fail.step {
+            Step::CreateHook => ("createContainer", hooks.create_container.as_slice()),
+            Step::StartHook => ("startContainer", hooks.start_container.as_slice()),
+            _ => ("", &[][..]),
+        };
+        if let (Some(output), Ok(at)) = (output, usize::try_from(fail.index))
+            && let Some(hook) = list.get(at)
         {
             let printed = hooks::printed(output.as_fd());
-            return hooks::failed("createContainer", at, hook, fail.errno, &printed);
+            return hooks::failed(name, at, hook, fail.errno, &printed);
         }
         if fail.step == Step::Exec {
             let program = self.plan.process.argv.first().map_or("", String::as_str);

@@ -44,6 +44,19 @@ pub(crate) struct Request<'a> {
     pub(crate) may_restart: bool,
 }
 
+/// What is known of a process once its program runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Started {
+    /// As the host knows it.
+    pub pid: i32,
+    /// What of the configuration had no effect.
+    pub warnings: Vec<String>,
+    /// The processors on which it joined the container, if some were asked for, as a bit mask, the
+    /// highest word last.
+    pub affinity: Option<[u64; 16]>,
+}
+
 /// Makes a container.
 pub(crate) fn create(
     store: store::Store,

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::create::{self, Until};
+use super::create::{self, Made, Until};
 use super::foreground::{Relay, Signals, wait};
 use super::store::Store;
-use super::{Request, delete};
+use super::{Request, Started, delete};
 use crate::error::{Error, Kind, Result};
 use crate::sys::process;
 
@@ -19,9 +19,19 @@ pub(crate) struct How {
 }
 
 /// Makes, starts, waits for and deletes a container; its exit status.
-pub(crate) fn run(store: Store, id: &str, request: &Request<'_>, how: How) -> Result<i32> {
+///
+/// `tell` hears of it when its program runs.
+pub(crate) fn run(
+    store: Store,
+    id: &str,
+    request: &Request<'_>,
+    how: How,
+    tell: &mut dyn FnMut(&Started),
+) -> Result<i32> {
     if how.detach {
-        return create::create(store, id, request, Until::Detached).map(|_| 0);
+        let made = create::create(store, id, request, Until::Detached)?;
+        tell(&started(&made));
+        return Ok(0);
     }
     if how.subreaper {
         process::set_subreaper().map_err(|e| Error::os("become the subreaper", e))?;
@@ -29,6 +39,7 @@ pub(crate) fn run(store: Store, id: &str, request: &Request<'_>, how: How) -> Re
     // Before the clone: the child blocks them all anyway and unblocks them itself.
     let signals = Signals::collect()?;
     let mut made = create::create(store.clone(), id, request, Until::Foreground)?;
+    tell(&started(&made));
     let status = made
         .master
         .take()
@@ -49,4 +60,8 @@ pub(crate) fn run(store: Store, id: &str, request: &Request<'_>, how: How) -> Re
         other => other?,
     }
     status
+}
+
+fn started(made: &Made) -> Started {
+    Started { pid: made.pid, warnings: made.container.warnings.clone(), affinity: None }
 }

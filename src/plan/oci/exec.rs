@@ -28,8 +28,9 @@ pub struct Overrides {
     pub user: Option<User>,
     /// Further supplementary groups.
     pub groups: Vec<u32>,
-    /// Further capabilities. Not inheritable and not ambient: what the command executes as
-    /// another user does not get them (CVE-2022-29162).
+    /// Further capabilities. None becomes inheritable, and ambient only what the configuration has
+    /// as inheritable: what the command executes as another user does not get them
+    /// (CVE-2022-29162).
     pub caps: Vec<String>,
     /// Whether it has a terminal. Never the configuration's.
     pub terminal: bool,
@@ -102,6 +103,10 @@ impl Overrides {
             for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
                 set.extend(self.caps.iter().cloned());
             }
+            // As in runc: what the configuration has made inheritable stays with a command that
+            // another user executes.
+            let inheritable = |c: &&String| caps.inheritable.contains(*c);
+            caps.ambient.extend(self.caps.iter().filter(inheritable).cloned());
         }
         p.no_new_privileges = self.no_new_privs.unwrap_or(p.no_new_privileges);
         if let Some(profile) = &self.apparmor {

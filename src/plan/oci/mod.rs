@@ -266,7 +266,12 @@ fn hook(name: &str, h: &spec::Hook) -> Result<Hook> {
             }
         },
     };
-    Ok(Hook { path: h.path.clone(), args: h.args.clone(), env: h.env.clone(), timeout })
+    Ok(Hook {
+        path: h.path.clone(),
+        args: h.args.clone(),
+        env: h.env.clone().unwrap_or_default(),
+        timeout,
+    })
 }
 
 /// The hooks of a configuration, for a container that exists.

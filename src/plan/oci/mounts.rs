@@ -9,7 +9,7 @@ use crate::plan::detail::{AttrBits, Mount, MountIds, MountSource, Propagation};
 use std::path::{Component, Path, PathBuf};
 
 // linux/mount.h, for mount_setattr(2)
-const RDONLY: u64 = 0x1;
+pub(super) const RDONLY: u64 = 0x1;
 const NOSUID: u64 = 0x2;
 const NODEV: u64 = 0x4;
 const NOEXEC: u64 = 0x8;

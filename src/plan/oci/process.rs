@@ -5,13 +5,14 @@
 use super::{Asked, bad, spec};
 use crate::error::{Error, Kind, Result};
 use crate::plan::caps::{self, CapSets};
-use crate::plan::detail::{Scheduler, Terminal, Tuning};
+use crate::plan::detail::{ExecAffinity, Scheduler, Terminal, Tuning};
 use crate::plan::facts::Facts;
 use crate::plan::rlimits::{self, Rlimit};
 use crate::plan::seccomp::{self, Arch, Extra};
 use crate::plan::values::quote;
 use crate::plan::{Process, Seccomp, SeccompWhen};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+use std::collections::BTreeSet;
 
 /// The parts of the plan that follow.
 pub(super) struct Job {
@@ -37,7 +38,6 @@ pub(super) fn plan(
             "begin it with /",
         ));
     }
-    environment(&p.env)?;
     if let Some(umask) = p.user.umask.filter(|u| *u > 0o777) {
         return Err(bad(format!("process.user.umask is {umask:o} (octal)"), "0777 is the most"));
     }
@@ -52,7 +52,7 @@ pub(super) fn plan(
     let caps = capabilities(p.capabilities.as_ref(), facts, warnings);
     let process = Process {
         argv: p.args.clone(),
-        env: p.env.clone(),
+        env: environment(&p.env)?,
         cwd: p.cwd.clone(),
         uid: p.user.uid,
         gid: p.user.gid,
@@ -80,16 +80,23 @@ pub(super) fn plan(
     })
 }
 
-fn environment(env: &[String]) -> Result<()> {
-    for entry in env {
-        if entry.split_once('=').is_none_or(|(key, _)| key.is_empty()) {
+/// Each variable once, as the last of its name says; an empty HOME is none, as in runc.
+fn environment(env: &[String]) -> Result<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut out = Vec::with_capacity(env.len() + 1);
+    for entry in env.iter().rev() {
+        let Some((key, value)) = entry.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             return Err(bad(
                 format!("environment entry {} is not KEY=value", quote(entry)),
                 "nothing is taken from the caller's environment",
             ));
+        };
+        if seen.insert(key) && !(key == "HOME" && value.is_empty()) {
+            out.push(entry.clone());
         }
     }
-    Ok(())
+    out.reverse();
+    Ok(out)
 }
 
 /// All supplementary groups. An ordinary user whose namespace maps one id cannot set any.
@@ -142,13 +149,12 @@ fn capabilities(
     }
     // The kernel raises no ambient capability that is not both.
     let may = sets.permitted & sets.inheritable;
-    if sets.ambient & !may != 0 {
+    for name in caps::names(sets.ambient & !may) {
         warnings.push(format!(
-            "ambient capabilities that are not inheritable and permitted are left out: {}",
-            caps::names(sets.ambient & !may).join(" ")
+            "can't raise ambient capability {name}: it is not both permitted and inheritable"
         ));
-        sets.ambient &= may;
     }
+    sets.ambient &= may;
     sets
 }
 
@@ -224,6 +230,7 @@ fn tuning(p: &spec::Process, linux: &spec::Linux) -> Result<Tuning> {
         io_priority: p.io_priority.as_ref().map(io_priority).transpose()?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
         memory_policy: linux.memory_policy.as_ref().map(memory_policy).transpose()?,
+        exec_affinity: affinity(p.exec_cpu_affinity.as_ref())?,
     })
 }
 
@@ -317,30 +324,59 @@ fn memory_policy(p: &spec::MemoryPolicy) -> Result<(u32, [u64; 16])> {
         ("MPOL_F_RELATIVE_NODES", 1 << 14),
         ("MPOL_F_STATIC_NODES", 1 << 15),
     ];
-    let mut mode = number("the memory policy", &p.mode, &modes)?;
+    let mut mode = number("invalid memory policy mode:", &p.mode, &modes)?;
+    let plain = mode == 0 || mode == 4;
     for flag in &p.flags {
-        mode |= number("the memory policy's flag", flag, &known)?;
+        mode |= number("invalid memory policy flag:", flag, &known)?;
     }
-    let mut nodes = [0u64; 16];
-    let wrong = || {
-        bad(format!("memory nodes {} are no list", quote(&p.nodes)), "write it 0-3,5, up to 1023")
-    };
-    for part in p.nodes.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < 1024);
-        let (Some(first), Some(last)) = (number(first), number(last)) else {
-            return Err(wrong());
-        };
-        if first > last {
-            return Err(wrong());
-        }
-        for node in first..=last {
-            if let Some(word) = nodes.get_mut(node / 64) {
-                *word |= 1 << (node % 64);
-            }
-        }
+    let nodes = list(&p.nodes).ok_or_else(|| {
+        bad(
+            format!("invalid memory policy nodes {}: they are no list", quote(&p.nodes)),
+            "write it 0-3,5, up to 1023",
+        )
+    })?;
+    let count: u32 = nodes.iter().map(|word| word.count_ones()).sum();
+    if plain && count > 0 {
+        return Err(bad(
+            format!("invalid memory policy: {} mode requires 0 nodes but got {count}", p.mode),
+            "leave linux.memoryPolicy.nodes away",
+        ));
     }
     Ok((mode, nodes))
+}
+
+/// Where a process of `exec` runs: while it joins the container, and then.
+fn affinity(asked: Option<&spec::CpuAffinity>) -> Result<ExecAffinity> {
+    let set = |which: &str, text: &str| {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        list(text).filter(|set| set.iter().any(|word| *word != 0)).map(Some).ok_or_else(|| {
+            bad(
+                format!("execCPUAffinity.{which} {} is no list of processors", quote(text)),
+                "write it 0-3,5, up to 1023",
+            )
+        })
+    };
+    let Some(asked) = asked else { return Ok((None, None)) };
+    Ok((set("initial", &asked.initial)?, set("final", &asked.r#final)?))
+}
+
+/// Numbers below 1024 as the kernel's lists have them.
+fn list(text: &str) -> Option<[u64; 16]> {
+    let mut set = [0u64; 16];
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < 1024);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return None;
+        }
+        for n in first..=last {
+            *set.get_mut(n / 64)? |= 1 << (n % 64);
+        }
+    }
+    Some(set)
 }
 
 /// A label that cannot be given must not be missing in silence.

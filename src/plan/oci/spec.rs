@@ -155,7 +155,7 @@ spec! {
     struct Hook {
         path: PathBuf,
         args: Vec<String>,
-        env: Vec<String>,
+        env: Option<Vec<String>>,
         timeout: Option<i64>,
     }
 }

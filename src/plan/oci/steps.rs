@@ -8,6 +8,7 @@ use crate::plan::detail::{self, MountSource};
 use crate::plan::values::quote;
 use crate::plan::{Attrs, BindIds, Existing, Expect, MountStep};
 use spec::Config;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Everything that is put into the root, in its order: the mounts as given, devices, what belongs
@@ -23,12 +24,17 @@ pub(super) fn steps(
     let mut steps = Vec::with_capacity(config.mounts.len() + 48);
     let inherited = mounts::propagation(&linux.rootfs_propagation)
         .filter(|p| p.flag == mounts::SLAVE || p.flag == mounts::SHARED);
-    let mut own_dev = true;
+    let (mut own_dev, mut read_only_dev) = (true, false);
     for m in &config.mounts {
-        let mount = mounts::mount(m, asked.bundle, inherited, warnings)?;
+        let mut mount = mounts::mount(m, asked.bundle, inherited, warnings)?;
         let is_bind = matches!(mount.source, MountSource::Bind { .. });
         if is_bind && mount.target == Path::new("/dev") {
             own_dev = false;
+        }
+        if !is_bind && mount.target == Path::new("/dev") && mount.attrs.set & mounts::RDONLY != 0 {
+            // When everything in it is made.
+            mount.attrs.set &= !mounts::RDONLY;
+            read_only_dev = true;
         }
         steps.push(MountStep::Mount(Box::new(mount)));
     }
@@ -37,12 +43,16 @@ pub(super) fn steps(
     if own_dev {
         dev_links(&mut steps, asked.kcore);
     }
+    if read_only_dev {
+        steps.push(MountStep::Remount { target: "/dev".into() });
+    }
     steps.push(MountStep::WorkingDirectory { target: mounts::clean(Path::new(&process.cwd)) });
     for path in &linux.readonly_paths {
         let target = absolute("linux.readonlyPaths", path)?;
         steps.push(MountStep::ReadOnly { target });
     }
-    for path in &linux.masked_paths {
+    let mut seen = BTreeSet::new();
+    for path in linux.masked_paths.iter().filter(|path| seen.insert(*path)) {
         steps.push(MountStep::Mask { target: absolute("linux.maskedPaths", path)? });
     }
     cgroups_last(&mut steps);

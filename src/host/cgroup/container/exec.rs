@@ -132,7 +132,12 @@ impl ContainerCgroup {
             // Let the kernel say what it thinks of it.
             return Ok(own);
         };
-        own.below(below).map_err(|e| Error::os(format!("open the cgroup {}/{below}", own.path), e))
+        own.below(below).map_err(|e| {
+            Error::os(
+                format!("adding pid of the new process to the cgroup {}/{below}", own.path),
+                e,
+            )
+        })
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) fn check_version(r: &LinuxResources, v2: bool) -> Result<()> {
         return match r.unified().as_ref().is_some_and(|u| !u.is_empty()) {
             true => Err(Error::new(
                 Kind::Unsupported,
-                "unified resources need cgroup v2, and this host's controllers are on v1",
+                "invalid configuration: unified resources need cgroup v2, and this host's controllers are on v1",
             )),
             false => Ok(()),
         };

@@ -79,7 +79,7 @@ fn directory(part: &Part, v2_only: bool, request: &Request<'_>, made: &mut Made)
     }
     // Frozen itself, or below one that is: whoever joins would stop, and we with it.
     if (part.v2 || part.controllers.iter().any(|c| c == "freezer")) && freezer::holds(&dir) {
-        let text = format!("the container's cgroup {} is frozen", dir.path);
+        let text = format!("container's cgroup unexpectedly frozen: {}", dir.path);
         return Err(Error::new(Kind::InvalidConfig, text)
             .hint("thaw it first, or give another linux.cgroupsPath"));
     }

@@ -1,0 +1,276 @@
+//! What runc does beyond the letter of the specification, and its users count on.
+
+mod support;
+
+use serde_json::json;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::{Duration, Instant};
+use support::bundle::{Bundle, reference, status_line};
+
+/// `run` in the foreground: whether it ended well, and both outputs.
+fn run(c: &Bundle) -> (bool, String) {
+    let o = c.call(&["run", "ID"]);
+    let mut text = String::from_utf8_lossy(&o.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&o.stderr));
+    (o.status.success(), text)
+}
+
+fn shell(script: &str) -> Bundle {
+    Bundle::new(|c| c["process"]["args"] = json!(["sh", "-c", script]))
+}
+
+#[test]
+fn the_last_of_several_variables_counts_and_an_empty_home_is_looked_up() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["env"]);
+        c["process"]["env"] = json!(["ONE=two", "HOME=", "PATH=/bin", "ONE=three"]);
+    });
+    let (ok, text) = run(&c);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    assert!(ok, "{text}");
+    assert_eq!(lines, ["HOME=/root", "ONE=three", "PATH=/bin"]);
+}
+
+/// The working directory may be one that only the container's root may enter.
+#[test]
+fn a_directory_that_the_user_may_not_enter_can_be_where_the_program_starts() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["cwd"] = json!("/private");
+        c["process"]["user"] = json!({"uid": 42, "gid": 42});
+        c["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    let dir = c.rootfs().join("private");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&dir, Some(42), Some(42)).unwrap();
+    let c = c.start();
+    // Without CAP_DAC_OVERRIDE: root of the container may not enter it, set-up may.
+    assert_eq!(c.exec_with(&["--user", "0"], &["id", "-u"]).trim(), "0");
+    // One that is not there is made, and one that nobody may enter is an error.
+    assert!(c.fails(&["exec", "--cwd", "/etc/passwd", "ID", "true"]).contains("working directory"));
+}
+
+/// Whatever processors its maker may use, a container's are its cpuset's; exec's are as asked.
+#[test]
+fn processors_are_the_containers_and_not_its_makers() {
+    need_root!();
+    let all = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let list = |status: &str| status_line(status, "Cpus_allowed_list").to_owned();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["cat", "/proc/self/status"]);
+    });
+    let narrow = |args: &[&str]| {
+        let mut command = std::process::Command::new("taskset");
+        command.args(["-c", "0"]).arg(support::bin()).arg("--root").arg(c.scratch.join("root"));
+        command.args(args).current_dir(c.dir()).stdin(std::process::Stdio::null());
+        let o = command.output().unwrap();
+        assert!(o.status.success(), "{o:?}");
+        String::from_utf8(o.stdout).unwrap()
+    };
+    assert_eq!(list(&narrow(&["run", &c.id])), all.trim());
+    let c = Bundle::new(|c| {
+        c["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+    })
+    .start();
+    let log = c.scratch.join("log").to_string_lossy().into_owned();
+    let said = c.ok(&["--debug", "--log", &log, "exec", "ID", "cat", "/proc/self/status"]);
+    assert_eq!(list(&said), "0");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("nsexec: affinity: 0x1"), "{log}");
+    for bad in ["x", "3-1", "5000"] {
+        let c = Bundle::new(|c| c["process"]["execCPUAffinity"] = json!({"initial": bad}));
+        assert!(c.fails(&["run", "ID"]).contains("execCPUAffinity"), "{bad}");
+    }
+}
+
+/// T26: a further capability is ambient only where the configuration has it inheritable.
+#[test]
+fn t26_exec_cap_is_ambient_where_it_is_inheritable() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        let caps = json!(["CAP_CHOWN", "CAP_SYSLOG"]);
+        c["process"]["capabilities"] = json!({"bounding": caps, "inheritable": caps,
+            "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]});
+    })
+    .start();
+    let ambient = |caps: &[&str]| {
+        let text = c.exec_with(caps, &["cat", "/proc/self/status"]);
+        status_line(&text, "CapAmb").trim_start_matches('0').to_owned()
+    };
+    assert_eq!(ambient(&[]), "1");
+    assert_eq!(ambient(&["--cap", "CAP_SYSLOG"]), "400000001");
+    assert_eq!(ambient(&["--cap", "CAP_KILL"]), "1");
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["true"]);
+        c["process"]["capabilities"]["ambient"] = json!(["CAP_CHOWN"]);
+    });
+    let (ok, text) = run(&c);
+    assert!(ok && text.contains("can't raise ambient capability CAP_CHOWN: "), "{text}");
+}
+
+#[test]
+fn a_start_hook_has_the_programs_environment_and_filter_and_what_it_says_is_told() {
+    need_root!();
+    let hook = |script: &str, more: serde_json::Value| {
+        Bundle::new(|c| {
+            c["process"]["args"] = json!(["true"]);
+            c["process"]["env"] = json!(["ONE=two", "PATH=/bin"]);
+            let mut hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+            if let (Some(hook), Some(more)) = (hook.as_object_mut(), more.as_object()) {
+                hook.extend(more.clone());
+            }
+            c["hooks"] = json!({ "startContainer": [hook] });
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"}]});
+        })
+    };
+    let (ok, text) = run(&hook("test $ONE = two && test -n \"$HOME\"", json!({})));
+    assert!(ok, "{text}");
+    let (ok, text) = run(&hook("test -z \"$ONE\"", json!({ "env": ["A=b"] })));
+    assert!(ok, "{text}");
+    let (ok, text) = run(&hook("cat /nosuchfile; exit 3", json!({})));
+    assert!(!ok && text.contains("error running startContainer hook #0"), "{text}");
+    assert!(text.contains("exit status 3") && text.contains("/nosuchfile"), "{text}");
+    let (ok, text) = run(&hook("exec mkdir /dev/shm/foo", json!({})));
+    assert!(!ok && text.contains("bad system call"), "{text}");
+}
+
+/// Who ends a container that was not started yet need not kill it.
+#[test]
+fn a_created_container_ends_by_sigterm() {
+    need_root!();
+    let c = Bundle::new(|_| {});
+    let log = std::fs::File::create(c.scratch.join("output")).unwrap();
+    let status = c.command(&["create", "ID"]).stdout(log.try_clone().unwrap()).stderr(log).status();
+    assert!(status.unwrap().success());
+    c.ok(&["kill", "ID", "TERM"]);
+    let patience = Instant::now() + Duration::from_secs(10);
+    while c.state()["status"] != "stopped" {
+        assert!(Instant::now() < patience, "it still waits");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// H07, CVE-2019-5736's neighbour: chroot alone is no way to change the root.
+#[test]
+fn a_second_chroot_does_not_leave_a_container_without_pivot_root() {
+    need_root!();
+    let programs: Vec<_> = [Some(support::bin()), reference()].into_iter().flatten().collect();
+    for program in programs {
+        let c = Bundle::of(program, |c| {
+            let caps = json!(["CAP_SYS_CHROOT"]);
+            c["process"]["capabilities"] =
+                json!({"bounding": caps, "effective": caps, "permitted": caps});
+            // busybox's chroot does chdir("/"), so the directory outside is kept open by a cd.
+            c["process"]["args"] = json!(["/escape"]);
+            c["process"]["env"] = json!(["PATH=/bin"]);
+        });
+        let source = c.scratch.join("escape.c");
+        std::fs::write(
+            &source,
+            "#include <stdio.h>\n#include <unistd.h>\n#include <sys/stat.h>\n\
+             int main(void) {\n  mkdir(\"/jail\", 0755);\n  if (chroot(\"/jail\")) return 2;\n\
+             for (int i = 0; i < 64; i++) if (chdir(\"..\")) return 3;\n\
+             if (chroot(\".\")) return 4;\n\
+             return access(\"/etc/shadow\", F_OK) ? 0 : 77;\n}\n",
+        )
+        .unwrap();
+        let built = std::process::Command::new("gcc")
+            .args(["-static", "-o"])
+            .arg(c.rootfs().join("escape"))
+            .arg(&source)
+            .status()
+            .unwrap();
+        assert!(built.success());
+        assert!(
+            std::path::Path::new("/etc/shadow").exists() && !c.rootfs().join("etc/shadow").exists()
+        );
+        let o = c.call(&["run", "--no-pivot", "ID"]);
+        assert_eq!(o.status.code(), Some(0), "{program}: {o:?}");
+    }
+}
+
+#[test]
+fn offsets_of_a_time_namespace_are_set_in_a_user_namespace_too() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["cat", "/proc/self/timens_offsets"]);
+        c["process"]["capabilities"] = json!({});
+        let namespaces = c["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.extend([json!({"type": "user"}), json!({"type": "time"})]);
+        c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        c["linux"]["gidMappings"] = c["linux"]["uidMappings"].clone();
+        c["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 7881, "nanosecs": 2718281}});
+    });
+    let (ok, text) = run(&c);
+    assert!(ok, "{text}");
+    assert!(text.split_whitespace().any(|w| w == "7881"), "{text}");
+}
+
+#[test]
+fn tmpfs_and_dev_have_the_modes_that_runc_gives_them() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!([
+            "sh",
+            "-c",
+            "stat -c %a /new/dir; stat -c %a /old; grep -c ' /hidden ' /proc/mounts; \
+             touch /dev/x 2>/dev/null || echo read-only; ls /dev/null"
+        ]);
+        let mounts = c["mounts"].as_array_mut().unwrap();
+        for mount in mounts.iter_mut().filter(|m| m["destination"] == "/dev") {
+            mount["options"].as_array_mut().unwrap().push(json!("ro"));
+        }
+        for path in ["/new/dir", "/old"] {
+            mounts.push(json!({"destination": path, "type": "tmpfs", "source": "tmpfs"}));
+        }
+        c["linux"]["maskedPaths"] = json!(["/hidden", "/hidden"]);
+    });
+    for (dir, mode) in [("old", 0o710), ("hidden", 0o755)] {
+        std::fs::create_dir(c.rootfs().join(dir)).unwrap();
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(c.rootfs().join(dir), mode).unwrap();
+    }
+    let (ok, text) = run(&c);
+    assert!(ok, "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines, ["1777", "710", "1", "read-only", "/dev/null"]);
+}
+
+/// T13: the target is made where the image's link says, inside the root.
+#[test]
+fn t13_a_mount_on_a_dangling_symlink_stays_inside() {
+    need_root!();
+    let outside = support::Scratch::new();
+    let file = outside.file("source", "mounted\n");
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["cat", "/etc/resolv.conf", "/run/deep/er/resolv.conf"]);
+        c["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"destination": "/etc/resolv.conf", "source": file, "options": ["bind"]}));
+    });
+    std::fs::create_dir_all(c.rootfs().join("etc")).unwrap();
+    let _ = std::fs::remove_file(c.rootfs().join("etc/resolv.conf"));
+    symlink("../../../jump/er/resolv.conf", c.rootfs().join("etc/resolv.conf")).unwrap();
+    symlink("/run/deep", c.rootfs().join("jump")).unwrap();
+    let (ok, text) = run(&c);
+    assert!(ok, "{text}");
+    assert_eq!(text, "mounted\nmounted\n");
+    assert!(!std::path::Path::new("/run/deep").exists());
+}
+
+/// CVE-2019-19921
+#[test]
+fn a_proc_that_is_a_symlink_is_refused_in_runcs_words() {
+    need_root!();
+    let c = shell("true");
+    let _ = std::fs::remove_dir(c.rootfs().join("proc"));
+    std::fs::create_dir(c.rootfs().join("elsewhere")).unwrap();
+    symlink("/elsewhere", c.rootfs().join("proc")).unwrap();
+    let said = c.fails(&["run", "ID"]);
+    assert!(said.contains("must be mounted on ordinary directory"), "{said}");
+}
