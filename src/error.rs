@@ -230,6 +230,11 @@ const HINTS: &[(Step, i32, &str)] = &[
     ),
     (
         Step::Mount,
+        libc::EEXIST,
+        "something else stands there in the root file system: a symlink or a file of the image",
+    ),
+    (
+        Step::Mount,
         libc::EPERM,
         "inside a container /proc may be masked or the source's mount locked; run the outer \
          container with an unmasked /proc (docker: --security-opt systempaths=unconfined)",

@@ -90,7 +90,7 @@ fn called_runc_it_is_runc() {
     );
     // The jail's verbs are not runc's.
     let o = call(&runc, Path::new("/"), &["jail", "--", "true"]);
-    assert_eq!(o.status.code(), Some(1));
+    assert_eq!(o.status.code(), Some(3));
     assert!(err(&o).contains("No help topic for 'jail'"), "{o:?}");
     let own = out(&ours(&["--version"]));
     assert!(own.starts_with("stockade version ") && own.contains("\nspec: 1.3.0\n"), "{own}");

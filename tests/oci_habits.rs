@@ -274,3 +274,45 @@ fn a_proc_that_is_a_symlink_is_refused_in_runcs_words() {
     let said = c.fails(&["run", "ID"]);
     assert!(said.contains("must be mounted on ordinary directory"), "{said}");
 }
+
+/// Hooks of containers' administrators name things relative to where runc runs them.
+#[test]
+fn hooks_begin_in_the_bundle_and_in_the_root() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["sh", "-c", "cat /made-by-a-hook /start-hook"]);
+        c["root"]["readonly"] = json!(false);
+        let hook = |script: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        c["hooks"] = json!({
+            "createRuntime": hook("pwd > createRuntime"),
+            "createContainer": hook("echo made > ./made-by-a-hook"),
+            "startContainer": hook("pwd > /start-hook"),
+            "poststop": hook("pwd > poststop"),
+        });
+        c["process"]["cwd"] = json!("/tmp");
+    });
+    let (ok, text) = run(&c);
+    assert!(ok, "{text}");
+    assert_eq!(text, "made\n/tmp\n");
+    let bundle = c.dir().canonicalize().unwrap();
+    for hook in ["createRuntime", "poststop"] {
+        let cwd = std::fs::read_to_string(c.dir().join(hook)).unwrap();
+        assert_eq!(std::path::Path::new(cwd.trim()), bundle, "{hook}");
+    }
+}
+
+/// Into a pipe a terminal's lines come as they were written, from the first one on.
+#[test]
+fn a_terminal_that_nobody_looks_at_keeps_line_ends() {
+    need_root!();
+    for _ in 0..10 {
+        let c = Bundle::new(|c| {
+            c["process"]["terminal"] = json!(true);
+            c["process"]["args"] = json!(["sh", "-c", "echo one; echo two"]);
+        });
+        let (ok, text) = run(&c);
+        assert!(ok && text == "one\ntwo\n", "{text:?}");
+    }
+    let c = Bundle::new(|_| {}).start();
+    assert_eq!(c.exec_with(&["--tty"], &["echo", "x"]), "x\n");
+}

@@ -8,7 +8,7 @@ use crate::sys::process::CStringArray;
 use crate::sys::{Errno, fs, io, process, signal};
 use crate::wire::{Message, SIZE, Step};
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What such a process needs.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl ArmedDetached {
     }
 
     /// Lets the host run its hooks, then runs those that belong in these namespaces.
-    pub(super) fn before_root_changes(&self, armed: &Armed) -> Done {
+    pub(super) fn before_root_changes(&self, armed: &Armed, root: BorrowedFd<'_>) -> Done {
         let socket = armed.socket.as_fd();
         if self.pause {
             io::send(socket, &Message::Hooks.to_bytes(), None).at(Step::Handshake)?;
@@ -58,7 +58,9 @@ impl ArmedDetached {
             }
         }
         let raw = |fd: &Option<OwnedFd>| fd.as_ref().map(AsRawFd::as_raw_fd);
-        self.run_all(&self.create, Step::CreateHook, (raw(&self.state), raw(&self.output)), None)
+        // In the root to be, as in runc.
+        let files = (raw(&self.state), raw(&self.output));
+        self.run_all(&self.create, Step::CreateHook, files, (None, Some(root)))
     }
 
     /// Where what the last hooks print goes, if somebody is still there to tell it.
@@ -71,12 +73,12 @@ impl ArmedDetached {
         hooks: &[ArmedHook],
         step: Step,
         (state, output): (Option<RawFd>, Option<RawFd>),
-        filter: Option<&ArmedPrivs>,
+        (filter, cwd): (Option<&ArmedPrivs>, Option<BorrowedFd<'_>>),
     ) -> Done {
         for (index, hook) in (0..).zip(hooks) {
             let state = state.ok_or(Failure(step, index, Errno(libc::EBADF)))?;
             fs::seek(io::well_known(state), 0, libc::SEEK_SET).at_index(step, index)?;
-            run_hook(hook, state, output, filter).at_index(step, index)?;
+            run_hook(hook, state, output, filter, cwd).at_index(step, index)?;
         }
         Ok(())
     }
@@ -90,6 +92,8 @@ struct Call<'a> {
     output: Option<RawFd>,
     /// Whose filter it gets.
     filter: Option<&'a ArmedPrivs>,
+    /// Its working directory; `None`: its maker's.
+    cwd: Option<BorrowedFd<'a>>,
 }
 
 /// An errno no more: a signal has ended the hook, [`SIGNALLED`] and its number.
@@ -104,8 +108,9 @@ pub(crate) fn run_hook(
     state: RawFd,
     output: Option<RawFd>,
     filter: Option<&ArmedPrivs>,
+    cwd: Option<BorrowedFd<'_>>,
 ) -> crate::sys::Result<()> {
-    let call = Call { hook, state, output, filter };
+    let call = Call { hook, state, output, filter, cwd };
     let (pid, pidfd) = process::spawn_watched(become_hook, &call)?;
     let mut fds = [io::PollFd::new(pidfd.as_raw_fd(), libc::POLLIN)];
     io::poll(&mut fds, hook.timeout)?;
@@ -130,15 +135,15 @@ pub(crate) fn run_hook(
     }
 }
 
-fn become_hook(&Call { hook, state, output, filter }: &Call<'_>) -> ! {
+fn become_hook(&Call { hook, state, output, filter, cwd }: &Call<'_>) -> ! {
     let ready = || -> crate::sys::Result<()> {
         io::dup_inheritable(state, 0)?;
         let output = output.unwrap_or(2);
         io::dup_inheritable(output, 1)?;
         io::dup_inheritable(output, 2)?;
+        cwd.map_or(Ok(()), fs::change_dir_fd)?;
         // What the caller keeps open for the job is not for hooks.
         io::close_range(3, u32::MAX)?;
-        fs::change_dir(c"/")?;
         signal::reset_dispositions();
         signal::set_mask(0).map(drop)?;
         filter.map_or(Ok(()), super::privs::load_for_hook)
@@ -160,9 +165,9 @@ pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
     }
     // Where somebody else starts it its maker is gone, who could read what they print.
     let output = detached.start_output().map(|_| places.output);
-    // Under the job's filter, as in runc.
+    // Under the job's filter and in its working directory, as in runc.
     let state = (Some(places.state), output);
-    detached.run_all(&detached.start, Step::StartHook, state, Some(&armed.privs))?;
+    detached.run_all(&detached.start, Step::StartHook, state, (Some(&armed.privs), None))?;
     io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
 }
 

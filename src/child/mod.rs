@@ -79,6 +79,8 @@ pub struct Armed {
     pub terminal: bool,
     /// Its columns and rows.
     pub terminal_size: Option<(u16, u16)>,
+    /// Whether it passes line ends as they are written.
+    pub plain_lines: bool,
     /// Whether it is /dev/console too.
     pub console: bool,
     /// Whether 0, 1 and 2 become the job's user's own.
@@ -290,8 +292,8 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     armed.writes.sysctls(proc.as_ref())?;
     if let Some(detached) = pause {
         // In the namespaces that they are about, and with the host's files in sight.
-        detached.before_root_changes(armed)?;
         if let Some((root, built)) = &built {
+            detached.before_root_changes(armed, built.root())?;
             rootfs::change_root(root, built)?;
         }
     }

@@ -119,6 +119,13 @@ pub(super) struct Built {
     host: OwnedFd,
 }
 
+impl Built {
+    /// The new root.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
 /// Builds the root. The network namespace may have been begun.
 pub(super) fn build<'a>(
     all: &'a Armed,

@@ -25,6 +25,9 @@ pub(super) fn open(armed: &Armed) -> Done<OwnedFd> {
     if let Some((columns, rows)) = armed.terminal_size {
         io::set_window_size(peer.as_fd(), columns, rows).at(Step::Terminal)?;
     }
+    if armed.plain_lines {
+        io::keep_line_ends(peer.as_fd()).at(Step::Terminal)?;
+    }
     if armed.console {
         bind_console(root, peer.as_fd()).at(Step::Console)?;
     }

@@ -142,6 +142,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
         joins: Vec::new(),
         outer: None,
         detached: None,
+        plain_lines: false,
         network: None,
     };
     let armed = arm::all(plan, Some(rootfs), wiring)?;

@@ -1,5 +1,9 @@
 //! Reading, writing, polling, pipes and the socket pair.
 
+pub use super::pty::{
+    copy_window_size, keep_line_ends, pty_peer, set_controlling_terminal, set_window_size,
+    unlock_pty,
+};
 use super::{Errno, Result, check, check_int, int};
 use libc::{c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -340,14 +344,6 @@ pub fn memory_file(name: &core::ffi::CStr) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sets the window size of a terminal: columns, rows.
-pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCSWINSZ reads one winsize from the live local.
-    check_int(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
-        .map(drop)
-}
-
 /// `fcntl(F_SETFD)`: whether a descriptor is closed by execve.
 pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
     let flags = if on { libc::FD_CLOEXEC } else { 0 };
@@ -468,32 +464,6 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
-/// `ioctl(TIOCSCTTY)`: makes the terminal the session's controlling one.
-pub fn set_controlling_terminal(fd: RawFd) -> Result<()> {
-    // SAFETY: the argument is an integer.
-    check_int(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }).map(drop)
-}
-
-/// Copies the window size from one terminal to another.
-pub fn copy_window_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: winsize is four integers, for which all-zero is a value.
-    let mut size: libc::winsize = unsafe { core::mem::zeroed() };
-    // SAFETY: TIOCGWINSZ writes one winsize to the live local, TIOCSWINSZ reads it.
-    check_int(unsafe { libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
-    // SAFETY: as above.
-    check_int(unsafe { libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
-}
-
-/// `ioctl(TIOCGPTPEER)` (Linux 4.13): the terminal side of a pty, by its descriptor and not by
-/// a path that could be something else (CVE-2025-52565).
-pub fn pty_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the argument is an integer.
-    let fd = check_int(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
-    // SAFETY: a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// `eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)`.
 pub fn eventfd() -> Result<OwnedFd> {
     // SAFETY: integers only.
@@ -547,14 +517,6 @@ pub fn move_above(fd: OwnedFd, least: RawFd) -> Result<OwnedFd> {
 /// `fcntl(F_DUPFD_CLOEXEC)`: another descriptor of the same open file, at 3 or higher.
 pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     duplicate_number(fd.as_raw_fd())
-}
-
-/// `ioctl(TIOCSPTLCK, 0)`: lets the terminal side of a new pty be opened.
-pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<()> {
-    let unlocked: c_int = 0;
-    // SAFETY: TIOCSPTLCK reads one int from the live local.
-    check_int(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) })
-        .map(drop)
 }
 
 /// Sets `O_NONBLOCK` on the open file, for all who share it: only for those of our own making.

@@ -23,6 +23,7 @@ pub mod mount;
 pub mod net;
 pub mod probe;
 pub mod process;
+mod pty;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;

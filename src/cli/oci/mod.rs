@@ -39,6 +39,8 @@ const RUNC_VERSION: &str = "1.4.0";
 
 /// Exit status when the runtime failed, and when `exec` did: there 1 is the process's own.
 const FAILED: u8 = 1;
+/// As of the library that runc reads its command line with.
+const UNKNOWN_VERB: u8 = 3;
 const EXEC_FAILED: u8 = 255;
 
 /// What the options before the verb say.
@@ -140,7 +142,7 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error,
         };
-        return report(&log, &error, FAILED);
+        return report(&log, &error, UNKNOWN_VERB);
     };
     let failed = if verb.name == "exec" { EXEC_FAILED } else { FAILED };
     match read(program, verb, rest) {

@@ -294,6 +294,8 @@ pub(crate) struct Wiring {
     pub(crate) outer: Option<ArmedOuter>,
     /// For a process that outlives its maker.
     pub(crate) detached: Option<ArmedDetached>,
+    /// Whether a terminal passes line ends as they are written.
+    pub(crate) plain_lines: bool,
     /// Where a network namespace that is made already is sent.
     pub(crate) network: Option<RawFd>,
 }
@@ -376,6 +378,7 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
         stdio: wiring.stdio,
         terminal: p.terminal,
         terminal_size: d.terminal.size,
+        plain_lines: wiring.plain_lines,
         console: d.terminal.console,
         own_stdio: d.lifetime != Lifetime::Tied && !p.terminal,
         preserved: d.preserved_fds,

@@ -24,6 +24,12 @@ pub(crate) enum Console<'a> {
 }
 
 impl Console<'_> {
+    /// Whether what comes from it goes to no terminal but to a file or a pipe, which get line ends as
+    /// they were written, as from runc.
+    pub(super) fn is_read_by_no_terminal(&self) -> bool {
+        matches!(self, Console::Kept(_)) && !nix::unistd::isatty(io::well_known(1)).unwrap_or(true)
+    }
+
     pub(super) fn take(&self, master: OwnedFd) -> Result<()> {
         match self {
             Console::None => Err(Error::new(Kind::Refused, "a terminal that nobody asked for")),

@@ -80,7 +80,8 @@ pub(crate) fn exec(
         (None, true) => Console::Kept(&kept),
         (None, false) => Console::None,
     };
-    let join = Join { saved: &saved, init: &init, plan: &plan, exposed };
+    let plain_lines = console.is_read_by_no_terminal();
+    let join = Join { saved: &saved, init: &init, plan: &plan, exposed, plain_lines };
     let launched = join.launch(request)?;
     let pid = launched.pid();
     tell(request, &sockets, &launched)?;
@@ -273,6 +274,7 @@ struct Join<'a> {
     init: &'a OwnedFd,
     plan: &'a Plan,
     exposed: bool,
+    plain_lines: bool,
 }
 
 impl Join<'_> {
@@ -317,6 +319,7 @@ impl Join<'_> {
             joins: Vec::new(),
             outer: None,
             detached: None,
+            plain_lines: self.plain_lines,
             network: None,
         };
         let mut armed = arm::all(plan, None, wiring)?;

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::host::terminal::Raw;
 use crate::sys::io::{self, PollFd};
 use crate::sys::{Errno, process, signal};
-use nix::sys::termios;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Bytes that are carried at once.
@@ -51,10 +50,6 @@ impl Relay {
     pub(super) fn begin(master: OwnedFd) -> Result<Relay> {
         let stdin = io::well_known(0);
         let _ = io::copy_window_size(stdin, master.as_fd());
-        if !nix::unistd::isatty(io::well_known(1)).unwrap_or(true) {
-            // As runc: a file or a pipe gets the lines as they were written.
-            plain_lines(&master)?;
-        }
         let raw = match io::duplicate(stdin) {
             Ok(fd) if nix::unistd::isatty(&fd).unwrap_or(false) => Some(Raw::enter(&fd)?),
             _ => None,
@@ -85,13 +80,6 @@ impl Relay {
             Err(e) => e.0 == libc::EINTR || e.0 == libc::EAGAIN,
         };
     }
-}
-
-fn plain_lines(terminal: &OwnedFd) -> Result<()> {
-    let failed = |e| Error::os("set up the container's terminal", e);
-    let mut settings = termios::tcgetattr(terminal).map_err(failed)?;
-    settings.output_flags.remove(termios::OutputFlags::ONLCR);
-    termios::tcsetattr(terminal, termios::SetArg::TCSANOW, &settings).map_err(failed)
 }
 
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> std::result::Result<(), Errno> {

@@ -1,7 +1,7 @@
 //! Hooks: programs of the host's administrator at points of a container's life.
 //!
 //! They get the state on standard input and what the configuration gives them as arguments and
-//! environment, nothing of the caller's (CVE-2025-23266), and `/` as the working directory.
+//! environment, nothing of the caller's (CVE-2025-23266), and the bundle as the working directory.
 
 #![forbid(unsafe_code)]
 
@@ -60,15 +60,26 @@ pub(super) fn run(name: &str, hooks: &[Hook], saved: &Saved, status: Status) -> 
     }
     let (state, output) = (memory()?, memory()?);
     let json = state_json(saved, status)?;
+    let cwd = directory(saved)?;
     for (at, hook) in hooks.iter().enumerate() {
         fill(state.as_fd(), &json)?;
         fill(output.as_fd(), b"")?;
         fs::seek(state.as_fd(), 0, libc::SEEK_SET).map_err(|e| Error::os("rewind a file", e))?;
         let armed = arm::hook(hook)?;
-        run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()), None)
+        run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()), None, Some(cwd.as_fd()))
             .map_err(|e| failed(name, at, hook, e.into_raw(), &printed(output.as_fd())))?;
     }
     Ok(())
+}
+
+/// Where hooks of the host begin: in the bundle, as in runc, or where that is gone in `/`.
+fn directory(saved: &Saved) -> Result<OwnedFd> {
+    let open = |path: &std::path::Path| {
+        let path = arm::c_path(path)?;
+        fs::open_at(fs::cwd(), &path, libc::O_PATH | libc::O_DIRECTORY, 0)
+            .map_err(|e| Error::os("open the working directory of hooks", e))
+    };
+    open(&saved.bundle).or_else(|_| open("/".as_ref()))
 }
 
 /// The words for a hook that failed.

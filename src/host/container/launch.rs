@@ -98,6 +98,7 @@ impl Launch<'_> {
             joins: if joins_user { Vec::new() } else { list(&|kind| !visited.contains(&kind)) },
             outer: joins_user.then(|| ArmedOuter { joins: list(&|_| true), flags }),
             detached: Some(detached),
+            plain_lines: self.console.is_read_by_no_terminal(),
             network: self.network.map(|n| n.result().as_raw_fd()),
         };
         let armed = arm::all(plan, Some(rootfs), wiring)?;

@@ -44,6 +44,14 @@ pub(super) fn steps(
         dev_links(&mut steps, asked.kcore);
     }
     if read_only_dev {
+        if process.terminal {
+            // Where the terminal is mounted, later.
+            steps.push(MountStep::File {
+                target: "/dev/console".into(),
+                mode: 0o600,
+                contents: Vec::new(),
+            });
+        }
         steps.push(MountStep::Remount { target: "/dev".into() });
     }
     steps.push(MountStep::WorkingDirectory { target: mounts::clean(Path::new(&process.cwd)) });

@@ -151,6 +151,8 @@ impl Rule {
                 'm' => MAKE,
                 'r' => READ,
                 'w' => WRITE,
+                // runc lets it pass; to deny more than it may have meant harms nobody.
+                'a' if !rule.allow() => ALL,
                 _ => {
                     return Err(bad(format!("a device rule has the access {c:?}"))
                         .hint("access is of r, w and m"));

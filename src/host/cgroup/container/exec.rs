@@ -134,7 +134,7 @@ impl ContainerCgroup {
         };
         own.below(below).map_err(|e| {
             Error::os(
-                format!("adding pid of the new process to the cgroup {}/{below}", own.path),
+                format!("error adding pid of the new process to cgroup {}/{below}", own.path),
                 e,
             )
         })
@@ -165,7 +165,9 @@ fn open(part: &Part, below: &str) -> Result<Dir> {
         Error::new(Kind::NotFound, format!("the container's cgroup {} is gone", part.full_path()))
     })?;
     let below = if below.is_empty() { "." } else { below };
-    own.below(below).map_err(|e| Error::os(format!("open the cgroup {}/{below}", own.path), e))
+    own.below(below).map_err(|e| {
+        Error::os(format!("error adding pid of the new process to cgroup {}/{below}", own.path), e)
+    })
 }
 
 fn has_controllers_below(dir: &Dir) -> bool {
