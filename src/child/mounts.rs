@@ -119,21 +119,21 @@ impl<'a> Work<'a> {
                 for (key, value) in options {
                     context.set(key, value.as_deref())?;
                 }
-                // Read-only comes last where something is still written.
-                let later = if *keep_mode || *copy_up { attr::RDONLY } else { 0 };
-                let tree = context.mount(m.attrs[0] & !later)?;
                 let resolve = if *strict { Resolve::NoSymlinks } else { Resolve::InRoot };
-                let flags = libc::O_PATH | libc::O_DIRECTORY;
-                // Where there is nothing to keep it from the file system's own is it: 1777.
-                let keep_mode = *keep_mode && self.open(m.target.full(), flags, resolve).is_ok();
+                if *keep_mode {
+                    // Where there is nothing to keep it from the file system's own is it: 1777.
+                    let flags = libc::O_PATH | libc::O_DIRECTORY;
+                    if let Ok(there) = self.open(m.target.full(), flags, resolve) {
+                        let mode = octal(fs::stat(there.as_fd())?.mode);
+                        let mode = CStr::from_bytes_until_nul(&mode).unwrap_or_default();
+                        context.set(c"mode", Some(mode))?;
+                    }
+                }
+                // Read-only comes last where something is still written.
+                let later = if *copy_up { attr::RDONLY } else { 0 };
+                let tree = context.mount(m.attrs[0] & !later)?;
                 let target = self.directory(&m.target, resolve, 0o755)?;
                 self.check_target(&target, m)?;
-                if keep_mode {
-                    let mode = fs::stat(target.1.as_fd())?.mode & 0o7777;
-                    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-                    let top = fs::open_at(tree.as_fd(), c".", flags, 0)?;
-                    fs::chmod(top.as_fd(), mode)?;
-                }
                 if *copy_up {
                     super::copy_up::copy(&target.1, &tree)?;
                 }
@@ -290,6 +290,16 @@ impl<'a> Work<'a> {
             Err(e) => Err(e),
         }
     }
+}
+
+/// The twelve bits of a mode as digits.
+fn octal(mode: u32) -> [u8; 6] {
+    let mut digits = *b"00000\0";
+    for (place, shift) in digits.iter_mut().zip([12, 9, 6, 3, 0]) {
+        // Of the highest digit no bit is left.
+        *place = b"01234567".get((mode & 0o7777) as usize >> shift & 7).copied().unwrap_or(b'0');
+    }
+    digits
 }
 
 fn receive_trees(socket: BorrowedFd<'_>, came: &mut [RawFd; 32]) -> sys::Result<()> {

@@ -95,7 +95,10 @@ impl ContainerCgroup {
         for name in sub.by_controller.keys().filter(|n| !n.is_empty()) {
             let has = |p: &Part| p.controllers.contains(name) && !p.v2;
             if !self.parts.iter().any(has) {
-                let text = format!("the container has no cgroup of a controller {}", quote(name));
+                let text = format!(
+                    "unknown controller {}: the container has no cgroup of it",
+                    quote(name)
+                );
                 return Err(Error::new(Kind::InvalidConfig, text)
                     .hint("on cgroup v2 give one path without a controller"));
             }
