@@ -360,6 +360,12 @@ fn t23_a_joining_process_has_what_the_init_has() {
             .spawn()
             .unwrap();
         let joined = wait_for_pid(&c);
+        // The file is there before the program: what is to be looked at is joined by then.
+        let patience = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(format!("/proc/{joined}/comm")).unwrap() != "cat\n" {
+            assert!(Instant::now() < patience, "it is not executed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         for ns in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
             let link = |p: i32| std::fs::read_link(format!("/proc/{p}/ns/{ns}")).unwrap();
             assert_eq!(link(joined), link(pid), "{ns} {kind}");
