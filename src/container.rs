@@ -62,6 +62,9 @@ pub struct CreateOptions {
     pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the container's process gets as they are.
     pub preserve_fds: u32,
+    /// How many descriptors from 3 on, before those, are sockets that systemd has activated the caller
+    /// with: the container's process is told by LISTEN_FDS and LISTEN_PID (sd_listen_fds(3)).
+    pub listen_fds: u32,
     /// Whether the root is changed by chroot, for roots that pivot_root cannot leave (ramfs).
     pub no_pivot: bool,
     /// Whether the container shares the caller's session keyring.
@@ -233,7 +236,8 @@ impl Runtime {
             console_socket: o.console_socket.as_deref(),
             pid_file: o.pid_file.as_deref(),
             pidfd_socket: o.pidfd_socket.as_deref(),
-            preserve_fds: o.preserve_fds,
+            preserve_fds: o.preserve_fds.saturating_add(o.listen_fds),
+            listen_fds: o.listen_fds,
             no_pivot: o.no_pivot,
             no_new_keyring: o.no_new_keyring,
             cgroups: self.cgroup_manager != CgroupManager::Disabled,

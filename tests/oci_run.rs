@@ -134,6 +134,26 @@ fn preserved_descriptors_keep_their_numbers() {
     b.is_gone();
 }
 
+/// Sockets that systemd has activated us with are the program's, which is told so; those meant for
+/// somebody else are nobody's.
+#[test]
+fn activated_sockets_are_handed_on() {
+    need_root!();
+    let script = "echo $LISTEN_FDS $LISTEN_PID; cat <&3 2>/dev/null; ls /proc/self/fd";
+    let b = bundle(script, |_| {});
+    let file = b.dir.file("socket", "handed on\n");
+    for (pid, said) in [("$$", "1 1\nhanded on\n0\n1\n2\n3\n4\n"), ("1", "\n0\n1\n2\n3\n")] {
+        let script =
+            format!("exec 3<{}; export LISTEN_FDS=1 LISTEN_PID={pid}; exec \"$@\"", file.display());
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, "bash", bin(), "--root"]).arg(b.state.path());
+        command.args(["run", "--bundle"]).arg(b.dir.path()).arg(&b.id);
+        let out = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout), said, "{out:?}");
+    }
+    b.is_gone();
+}
+
 /// T18: a filter that has no room for the stub, and a pid namespace that is shared: the runtime
 /// then runs from where nobody can write to it.
 #[test]

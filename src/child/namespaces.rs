@@ -102,13 +102,17 @@ impl ArmedWrites {
         Ok(Some(proc))
     }
 
-    /// Makes the time namespace, whose offsets can be set until somebody is in it. The job enters
-    /// it when it is executed (Linux 6.3).
+    /// Makes the time namespace, whose offsets can be set until somebody is in it, and enters it: only
+    /// from Linux 6.3 on the job would when it is executed.
     pub(super) fn time(&self, proc: Option<&OwnedFd>) -> Done {
         let (Some(offsets), Some(proc)) = (&self.time_offsets, proc) else { return Ok(()) };
         process::unshare(process::CLONE_NEWTIME_UNSHARE).at(Step::TimeOffsets)?;
         // The one magic link that is followed: it names this process.
-        write(proc, c"self/timens_offsets", offsets).at(Step::TimeOffsets)
+        write(proc, c"self/timens_offsets", offsets).at(Step::TimeOffsets)?;
+        // Of this procfs, which was looked at.
+        let made = fs::open_at(proc.as_fd(), c"self/ns/time_for_children", libc::O_RDONLY, 0)
+            .at(Step::TimeOffsets)?;
+        process::join(made.as_fd(), process::CLONE_NEWTIME_UNSHARE).at(Step::TimeOffsets)
     }
 
     /// Sets the system controls of the namespaces that this process is in by now.

@@ -92,6 +92,18 @@ pub(super) fn delete(context: &Context, parsed: &Parsed) -> Result<u8> {
     Ok(0)
 }
 
+/// How many sockets systemd has activated us with, if it was us that it meant (sd_listen_fds(3)).
+fn listeners() -> Result<u32> {
+    let of = |name: &str| std::env::var(name).ok();
+    let (Some(count), Some(pid)) = (of("LISTEN_FDS"), of("LISTEN_PID")) else { return Ok(0) };
+    if pid.parse() != Ok(std::process::id()) {
+        return Ok(0);
+    }
+    count.parse::<u32>().ok().filter(|n| *n <= 1024).ok_or_else(|| {
+        invalid(format!("LISTEN_FDS is {}, which is no number of descriptors", quote(&count)))
+    })
+}
+
 /// The container's id, which stands first.
 pub(super) fn id(parsed: &Parsed) -> Result<&str> {
     match parsed.word(0)? {
@@ -107,6 +119,7 @@ fn options(parsed: &Parsed) -> Result<CreateOptions> {
     options.pid_file = parsed.path("pid-file");
     options.pidfd_socket = parsed.path("pidfd-socket");
     options.preserve_fds = parsed.number("preserve-fds")?.unwrap_or(0);
+    options.listen_fds = listeners()?;
     options.no_pivot = parsed.on("no-pivot");
     options.no_new_keyring = parsed.on("no-new-keyring");
     Ok(options)

@@ -90,6 +90,7 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
     }
     seal(&plan, request, &mut network)?;
     home(&mut plan)?;
+    listeners(&mut plan, request.listen_fds);
     hooks_environment(&mut plan, &config);
     Ok(Prepared { bundle, bytes, config, plan, facts, warnings, network })
 }
@@ -164,6 +165,18 @@ fn home(plan: &mut Plan) -> Result<()> {
     let home = users::home(rootfs, process.uid)?;
     process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
     Ok(())
+}
+
+/// Tells the process of sockets that it is activated with.
+fn listeners(plan: &mut Plan, count: u32) {
+    if count == 0 {
+        return;
+    }
+    let env = &mut plan.process.env;
+    env.retain(|e| !e.starts_with("LISTEN_FDS=") && !e.starts_with("LISTEN_PID="));
+    env.push(format!("LISTEN_FDS={count}"));
+    // The program's own pid, which only the first of a pid namespace knows beforehand; as runc says it.
+    env.push("LISTEN_PID=1".to_owned());
 }
 
 /// A startContainer hook without an environment of its own gets the process's, as in runc.

@@ -37,6 +37,7 @@ pub(crate) struct Request<'a> {
     pub(crate) pid_file: Option<&'a Path>,
     pub(crate) pidfd_socket: Option<&'a Path>,
     pub(crate) preserve_fds: u32,
+    pub(crate) listen_fds: u32,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) cgroups: bool,
