@@ -261,8 +261,15 @@ fn a_detached_container_is_kept_until_it_is_deleted() {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     assert!(command.status().unwrap().success());
     let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
-    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    assert_eq!(line, "sleep\u{0}1000\u{0}");
+    // The kernel closes what tells us of an execve before the new program has its arguments.
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        if !line.is_empty() || std::time::Instant::now() > patience {
+            assert_eq!(line, "sleep\u{0}1000\u{0}");
+            break;
+        }
+    }
     let mut delete = Command::new(bin());
     delete.arg("--root").arg(b.state.path()).args(["delete", "--force", &b.id]);
     assert!(delete.status().unwrap().success());

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod docker;
 mod doctor;
 mod jail;
 mod oci;
@@ -128,17 +129,15 @@ fn misunderstood(e: &clap::Error, command: &str) -> Error {
             first.trim_start_matches("error: ").to_owned()
         }
     };
-    let hint = match text(ContextKind::SuggestedArg) {
-        // Docker's, and far from what clap finds near.
-        _ if name == "--privileged" => {
-            "a jail never is: give what the job needs, such as --cap-add CAP or -v SRC:DST"
-                .to_owned()
-        }
-        Some(near) => format!("did you mean {near}?"),
-        None if command.ends_with("jail") => {
+    let instead = docker::instead(name).filter(|_| command.ends_with("jail"));
+    let hint = match (text(ContextKind::SuggestedArg), instead) {
+        // Far from what clap finds near.
+        (_, Some(instead)) => instead.to_owned(),
+        (Some(near), _) => format!("did you mean {near}?"),
+        _ if command.ends_with("jail") => {
             format!("{command} --help lists the options; put -- before the command")
         }
-        None => format!("{command} --help lists the options"),
+        _ => format!("{command} --help lists the options"),
     };
     Error::new(Kind::InvalidConfig, message).hint(hint)
 }

@@ -82,10 +82,10 @@ pub(crate) fn exec(
     };
     let plain_lines = console.is_read_by_no_terminal();
     let join = Join { saved: &saved, init: &init, plan: &plan, exposed, plain_lines };
-    let launched = join.launch(request)?;
+    let (launched, early) = join.launch(request)?;
     let pid = launched.pid();
     tell(request, &sockets, &launched)?;
-    join.follow(&launched, console)?;
+    join.follow(&launched, console, early)?;
     let affinity = plan.details.tuning.exec_affinity.0;
     tell_started(&Started { pid, warnings, affinity });
     let pidfd = launched.release()?;
@@ -278,8 +278,8 @@ struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Makes it; it is our child, and waits for nothing.
-    fn launch(&self, request: &Request<'_>) -> Result<Launched> {
+    /// Makes it; it is our child, and waits for nothing. Its terminal may have come already.
+    fn launch(&self, request: &Request<'_>) -> Result<(Launched, Option<OwnedFd>)> {
         let plan = self.plan;
         let preserved = plan.details.preserved_fds;
         check_preserved(preserved)?;
@@ -344,12 +344,19 @@ impl Join<'_> {
         let mut launched = Launched::new(pid, pidfd, ours, &exec.armed, Vec::new());
         // Our copies go, so that the end of file means that the process is gone.
         drop(exec);
-        match launched.wait_event()? {
-            Event::Sibling(pid, pidfd) => launched.becomes(pid, pidfd)?,
-            Event::Failed(fail) => return Err(self.explain(&launched, fail)),
-            _ => return Err(self.ended()),
+        let mut early = None;
+        loop {
+            match launched.wait_event()? {
+                Event::Sibling(pid, pidfd) => {
+                    launched.becomes(pid, pidfd)?;
+                    return Ok((launched, early));
+                }
+                // The second process may be faster than what the first one has to say of it.
+                Event::Console(master) if early.is_none() => early = Some(master),
+                Event::Failed(fail) => return Err(self.explain(&launched, fail)),
+                _ => return Err(self.ended()),
+            }
         }
-        Ok(launched)
     }
 
     /// The namespaces that are not ours, as they were stored.
@@ -359,7 +366,13 @@ impl Join<'_> {
     }
 
     /// Hears it until it is executed.
-    fn follow(&self, launched: &Launched, console: Console<'_>) -> Result<()> {
+    fn follow(
+        &self,
+        launched: &Launched,
+        console: Console<'_>,
+        early: Option<OwnedFd>,
+    ) -> Result<()> {
+        early.map_or(Ok(()), |master| console.take(master))?;
         loop {
             match launched.wait_event()? {
                 Event::Console(master) => console.take(master)?,

@@ -138,7 +138,7 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
         details: Details {
             shared: spaces.shared.clone(),
             joined: spaces.joined.clone(),
-            time_offsets: namespaces::time_offsets(linux, &namespaces, facts)?,
+            time_offsets: namespaces::time_offsets(linux, &namespaces)?,
             domainname: Some(config.domainname.clone()).filter(|d| !d.is_empty()),
             sysctls: sysctl::plan(&linux.sysctl, config, &spaces)?,
             keyring: if asked.no_new_keyring {

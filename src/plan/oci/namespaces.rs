@@ -179,11 +179,7 @@ fn check_maps(name: &str, list: &[IdMap]) -> Result<()> {
 }
 
 /// Lines for /proc/PID/timens_offsets.
-pub(super) fn time_offsets(
-    linux: &spec::Linux,
-    namespaces: &Namespaces,
-    facts: &Facts,
-) -> Result<Option<String>> {
+pub(super) fn time_offsets(linux: &spec::Linux, namespaces: &Namespaces) -> Result<Option<String>> {
     if linux.time_offsets.is_empty() {
         return Ok(None);
     }
@@ -192,14 +188,6 @@ pub(super) fn time_offsets(
             "linux.timeOffsets needs a new time namespace",
             "add {\"type\": \"time\"} to linux.namespaces",
         ));
-    }
-    // From then on execve enters the namespace that unshare made.
-    if facts.kernel < (6, 3) {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "linux.timeOffsets needs Linux 6.3: before, no process can enter the namespace it is made in",
-        )
-        .hint("take timeOffsets out of config.json"));
     }
     let mut lines = String::new();
     for (clock, offset) in &linux.time_offsets {
