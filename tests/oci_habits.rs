@@ -316,3 +316,38 @@ fn a_terminal_that_nobody_looks_at_keeps_line_ends() {
     let c = Bundle::new(|_| {}).start();
     assert_eq!(c.exec_with(&["--tty"], &["echo", "x"]), "x\n");
 }
+
+/// Owners on disk show as the mapping says; what is mounted below only with `ridmap`.
+#[test]
+fn an_id_mapped_mount_shows_other_owners() {
+    need_root!();
+    let program = support::bin();
+    for (option, below) in [("idmap", "1003"), ("ridmap", "5003")] {
+        let source = support::Scratch::new();
+        for (name, uid) in [("a", 1000), ("b", 1003)] {
+            let file = source.file(name, "");
+            std::os::unix::fs::chown(&file, Some(uid), Some(uid)).unwrap();
+        }
+        std::fs::create_dir(source.join("sub")).unwrap();
+        let c = Bundle::of(program, |c| {
+            c["process"]["args"] = json!(["sh", "-c", "stat -c %u:%g /m/a /m/b /m/sub/x"]);
+            let map = json!([{"containerID": 1000, "hostID": 5000, "size": 10}]);
+            c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/m",
+                    "source": source.path(), "options": ["rbind", option],
+                    "uidMappings": map, "gidMappings": map}));
+        });
+        // A mount below the source that nobody else sees.
+        let script = format!(
+            "mount -t tmpfs none {0}/sub && touch {0}/sub/x && chown 1003:1003 {0}/sub/x && \
+                 exec \"$@\"",
+            source.path().display()
+        );
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh", program]);
+        command.arg("--root").arg(c.scratch.join("root")).args(["run", &c.id]);
+        let o = command.current_dir(c.dir()).stdin(std::process::Stdio::null()).output().unwrap();
+        assert!(o.status.success(), "{o:?}");
+        let text = String::from_utf8(o.stdout).unwrap();
+        assert_eq!(text, format!("5000:5000\n5003:5003\n{below}:{below}\n"), "{option}");
+    }
+}

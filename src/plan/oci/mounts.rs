@@ -206,7 +206,8 @@ pub(super) fn mount(
                 // what the container has.
                 uids: super::maps(&m.uid_mappings),
                 gids: super::maps(&m.gid_mappings),
-                recursive: options.idmap.unwrap_or(recursive),
+                // As in runc: mounts below keep their owners unless ridmap is said.
+                recursive: options.idmap == Some(true),
             });
             if options.copy_up {
                 return Err(bad(
