@@ -351,3 +351,42 @@ fn an_id_mapped_mount_shows_other_owners() {
         assert_eq!(text, format!("5000:5000\n5003:5003\n{below}:{below}\n"), "{option}");
     }
 }
+
+/// What the host mounts below the root file system later shows inside where the root is a slave, and
+/// only there; what is mounted inside never shows outside.
+#[test]
+fn a_root_that_is_a_slave_follows_the_hosts_mounts() {
+    need_root!();
+    for (propagation, expected) in [("rslave", "inside\nlater\n"), ("private", "inside\n")] {
+        let c = Bundle::new(|c| {
+            c["linux"]["rootfsPropagation"] = json!(propagation);
+            c["root"]["readonly"] = json!(false);
+            c["process"]["args"] = json!([
+                "sh",
+                "-c",
+                "mount -t tmpfs none /own && touch /own/x && echo ready > /ready; \
+                 while ! test -e /go; do sleep 0.05; done; echo inside; cat /dir/file 2>/dev/null; true"
+            ]);
+            for set in ["bounding", "effective", "permitted"] {
+                c["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+            }
+        });
+        let _ = symlink("busybox", c.rootfs().join("bin/mount"));
+        for dir in ["own", "dir"] {
+            std::fs::create_dir(c.rootfs().join(dir)).unwrap();
+        }
+        // In a mount namespace of the test's own the root file system is a shared mount.
+        let script = "mount --bind \"$ROOTFS\" \"$ROOTFS\" && mount --make-shared \"$ROOTFS\" || exit 9\n\
+            \"$@\" & \n\
+            for i in $(seq 400); do test -e \"$ROOTFS/ready\" && break; sleep 0.05; done\n\
+            test -e \"$ROOTFS/own/x\" && echo it got out\n\
+            mount -t tmpfs none \"$ROOTFS/dir\" && echo later > \"$ROOTFS/dir/file\"\n\
+            touch \"$ROOTFS/go\"; wait";
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "bash", "-c", script, "bash"]);
+        command.arg(support::bin()).arg("--root").arg(c.scratch.join("root")).args(["run", &c.id]);
+        command.env("ROOTFS", c.rootfs()).current_dir(c.dir());
+        let o = command.stdin(std::process::Stdio::null()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&o.stdout), expected, "{propagation}: {o:?}");
+    }
+}

@@ -298,7 +298,11 @@ fn open_root(
         }
     };
     let safe = if armed.guarded { safe } else { 0 };
-    mount::set_attr(root.as_fd(), safe, 0, true, None).at(Step::Root)?;
+    // A copy of a shared mount is its peer until here. As a slave it still follows the host's mounts
+    // below it, where that was asked for; nothing of its own gets out either way.
+    let slave = armed.propagation.is_some_and(|(flag, _)| flag == libc::MS_SLAVE);
+    let propagation = if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+    mount::change(root.as_fd(), safe, 0, propagation, true, None).at(Step::Root)?;
     let place = armed.place.as_ref().and_then(|path| own_place(path, &root));
     let place = place.as_ref().map_or(host, AsFd::as_fd);
     mount::attach(root.as_fd(), place).at(Step::Root)?;
