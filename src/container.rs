@@ -160,10 +160,11 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::create`] and [`Container::start`].
     pub fn run(&self, id: &str, options: &CreateOptions, run: RunOptions) -> Result<i32> {
-        self.run_telling(id, options, run, &mut |_| {})
+        self.run_telling(id, options, run, &mut |_| {}, &mut |_| {})
     }
 
-    /// The same; `started` hears of the container's process when its program runs.
+    /// The same; `started` hears of the container's process when its program runs, `warned` of
+    /// hooks that fail after its end.
     ///
     /// # Errors
     /// As [`Runtime::run`].
@@ -173,10 +174,11 @@ impl Runtime {
         options: &CreateOptions,
         run: RunOptions,
         started: &mut dyn FnMut(&Started),
+        warned: &mut dyn FnMut(&str),
     ) -> Result<i32> {
         self.check_manager()?;
         let how = engine::run::How { detach: run.detach, keep: run.keep, subreaper: run.subreaper };
-        engine::run::run(self.store()?, id, &self.request(options), how, started)
+        engine::run::run(self.store()?, id, &self.request(options), how, started, warned)
     }
 
     /// An existing container.
@@ -206,11 +208,11 @@ impl Runtime {
     }
 
     /// Removes a container by its id, whatever is left of it: also one that a killed `create` left
-    /// half-made.
+    /// half-made. What comes back are warnings: poststop hooks that failed.
     ///
     /// # Errors
     /// There is none, or, without `force`, it is not stopped.
-    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+    pub fn delete(&self, id: &str, force: bool) -> Result<Vec<String>> {
         engine::delete::delete(&self.store()?, id, force)
     }
 
@@ -292,11 +294,12 @@ impl Container {
         engine::kill::kill(&self.inner, signal, all)
     }
 
-    /// Removes it; with `force` its processes are killed first.
+    /// Removes it; with `force` its processes are killed first. What comes back are warnings:
+    /// poststop hooks that failed.
     ///
     /// # Errors
     /// It is not stopped, or something of it cannot be removed.
-    pub fn delete(self, force: bool) -> Result<()> {
+    pub fn delete(self, force: bool) -> Result<Vec<String>> {
         engine::delete::delete(self.inner.store(), self.inner.id(), force)
     }
 

@@ -122,3 +122,44 @@ fn t24_a_hook_that_fails_or_takes_too_long_ends_the_create_and_leaves_nothing() 
         }
     }
 }
+
+#[test]
+fn a_container_whose_poststart_hook_fails_is_gone_after_start() {
+    need_root!();
+    let mut bundle = Bundle::new("exec sleep 100");
+    let after = bundle.dir.file("after", "");
+    let fails = script(&bundle, "fails", "exit 3");
+    let tells = script(&bundle, "tells", &format!("echo ran >{}", after.display()));
+    bundle.set("/hooks", json!({"poststart": [{"path": fails}], "poststop": [{"path": tells}]}));
+    let container = bundle.create().unwrap();
+    let pid = container.state().unwrap().pid;
+    assert!(container.start().unwrap_err().to_string().contains("poststart"));
+    wait(pid);
+    assert_eq!(std::fs::read_to_string(after).unwrap(), "ran\n");
+    assert!(container.state().is_err());
+    bundle.is_gone();
+}
+
+#[test]
+fn poststop_hooks_that_fail_are_warnings_and_the_others_run() {
+    need_root!();
+    let mut bundle = Bundle::new("exec sleep 100");
+    let after = bundle.dir.file("after", "");
+    let fails = script(&bundle, "fails", "echo why; exit 3");
+    let tells = script(&bundle, "tells", &format!("echo ran >{}", after.display()));
+    bundle.set(
+        "/hooks",
+        json!({"poststop": [{"path": fails}, {"path": "/not/there"}, {"path": tells}]}),
+    );
+    let container = bundle.create().unwrap();
+    let pid = container.state().unwrap().pid;
+    container.start().unwrap();
+    container.kill(9, false).unwrap();
+    wait(pid);
+    let warnings = container.delete(true).unwrap();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("poststop hook failed with exit code 3"), "{warnings:?}");
+    assert!(warnings[0].contains("why") && warnings[1].contains("/not/there"), "{warnings:?}");
+    assert_eq!(std::fs::read_to_string(after).unwrap(), "ran\n");
+    bundle.is_gone();
+}

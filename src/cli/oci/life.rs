@@ -37,12 +37,14 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
         subreaper: !parsed.on("no-subreaper"),
     };
     context.log.debug(|| format!("run {id} from the bundle {}", options.bundle.display()));
-    let status = context.runtime.run_telling(id, &options, run, &mut |started| {
+    let mut started = |started: &crate::container::Started| {
         for warning in &started.warnings {
             context.log.warn(warning);
         }
         set_up(context, &["init: closing the pipe to signal completion"]);
-    })?;
+    };
+    let mut warned = |warning: &str| context.log.warn(warning);
+    let status = context.runtime.run_telling(id, &options, run, &mut started, &mut warned)?;
     context.log.debug(|| format!("process exited with status {status}"));
     Ok(exit_code(status))
 }
@@ -88,7 +90,9 @@ fn signal(word: &str) -> Result<i32> {
 
 /// `delete`.
 pub(super) fn delete(context: &Context, parsed: &Parsed) -> Result<u8> {
-    context.runtime.delete(id(parsed)?, parsed.on("force"))?;
+    for warning in context.runtime.delete(id(parsed)?, parsed.on("force"))? {
+        context.log.warn(&warning);
+    }
     Ok(0)
 }
 

@@ -7,7 +7,6 @@ use super::hooks;
 use super::state::{CONFIG, Container, Saved, Status};
 use super::store::{Entry, Store};
 use crate::error::{Error, Kind, Result};
-use crate::plan::detail::Hook;
 use crate::plan::oci;
 use crate::plan::values::quote;
 use crate::sys::{io, process};
@@ -17,18 +16,18 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 const PATIENCE_NS: u64 = 10_000_000_000;
 
 /// Removes a container; with `force` its processes are killed first, and one that a killed
-/// `create` left half-made is removed too.
-pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
+/// `create` left half-made is removed too. What comes back are warnings: poststop hooks that failed.
+pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>> {
     let entry = match store.entry(id).and_then(Entry::lock) {
         Ok(entry) => entry,
         // As runc: what is not there is deleted.
-        Err(e) if force && e.kind() == Kind::NotFound => return Ok(()),
+        Err(e) if force && e.kind() == Kind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
     let saved = match Saved::read(&entry) {
         Ok(saved) => saved,
         // Nothing is known of it: its maker was killed before there was a process.
-        Err(_) if force => return entry.remove(),
+        Err(_) if force => return entry.remove().map(|()| Vec::new()),
         Err(e) if e.errno() == Some(libc::ENOENT) => {
             return Err(Error::new(
                 Kind::InvalidConfig,
@@ -54,20 +53,19 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<()> {
 
 /// The same for the caller's own container whose init has ended and was reaped: nothing of it has
 /// to be found out again.
-pub(super) fn delete_ended(store: &Store, left: Left) -> Result<()> {
+pub(super) fn delete_ended(store: &Store, left: Left) -> Result<Vec<String>> {
     let Left { entry: made, saved, cgroup, poststop } = left;
     let entry = match store.entry(&saved.id).and_then(Entry::lock) {
         Ok(entry) if entry.is(&made) => entry,
         // Somebody else has deleted it meanwhile.
         Err(e) if e.kind() != Kind::NotFound => return Err(e),
-        _ => return Ok(()),
+        _ => return Ok(Vec::new()),
     };
     let gone = cgroup.map_or(Ok(()), |mut c| c.kill_all().and_then(|()| c.delete()));
     // Somebody else has removed its cgroups, perhaps.
     gone.or_else(|_| super::remove_cgroup(&saved))?;
     entry.remove()?;
-    run_poststop(&poststop, &saved);
-    Ok(())
+    Ok(hooks::run_poststop(&poststop, &saved))
 }
 
 /// Kills everything in it and waits for the end of its init.
@@ -91,8 +89,8 @@ pub(super) fn end(saved: &Saved, init: &OwnedFd) -> Result<()> {
 }
 
 /// Removes what a stopped container has: its cgroup with all that is still in it, and its state.
-/// Then its poststop hooks run; one that fails changes nothing.
-fn remove(entry: &Entry, saved: &Saved) -> Result<()> {
+/// Then its poststop hooks run; those that fail are warnings.
+pub(super) fn remove(entry: &Entry, saved: &Saved) -> Result<Vec<String>> {
     let hooks = entry
         .read(CONFIG)
         .and_then(|bytes| oci::parse(&bytes))
@@ -101,13 +99,5 @@ fn remove(entry: &Entry, saved: &Saved) -> Result<()> {
         .unwrap_or_default();
     super::remove_cgroup(saved)?;
     entry.remove()?;
-    run_poststop(&hooks, saved);
-    Ok(())
-}
-
-fn run_poststop(hooks: &[Hook], saved: &Saved) {
-    for hook in hooks {
-        // The specification: a warning, and the others still run.
-        let _ = hooks::run("poststop", std::slice::from_ref(hook), saved, Status::Stopped);
-    }
+    Ok(hooks::run_poststop(&hooks, saved))
 }

@@ -55,6 +55,38 @@ pub(super) fn printed(file: BorrowedFd<'_>) -> String {
 
 /// Runs each in turn; the first that fails is the error.
 pub(super) fn run(name: &str, hooks: &[Hook], saved: &Saved, status: Status) -> Result<()> {
+    each(hooks, saved, status, &mut |at, hook, errno, printed| {
+        Err(failed(name, at, hook, errno, printed))
+    })
+}
+
+/// Runs the hooks after a container's end, all of them; one that fails is a warning, as the
+/// specification has it (runtime.md, Lifecycle, 13).
+pub(super) fn run_poststop(hooks: &[Hook], saved: &Saved) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (at, hook) in hooks.iter().enumerate() {
+        let one = std::slice::from_ref(hook);
+        let ended = each(one, saved, Status::Stopped, &mut |_, hook, errno, printed| {
+            warnings.push(match errno {
+                // crun's words.
+                code if code >= EXITED => format!(
+                    "poststop hook failed with exit code {}: {}{printed}",
+                    code - EXITED,
+                    quote(&hook.path.to_string_lossy())
+                ),
+                errno => failed("poststop", at, hook, errno, printed).to_string(),
+            });
+            Ok(())
+        });
+        warnings.extend(ended.err().map(|e| e.to_string()));
+    }
+    warnings
+}
+
+/// What becomes of a hook that failed: its number, itself, how it ended, and what it printed.
+type OnFailure<'a> = &'a mut dyn FnMut(usize, &Hook, i32, &str) -> Result<()>;
+
+fn each(hooks: &[Hook], saved: &Saved, status: Status, on_failure: OnFailure<'_>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -67,7 +99,7 @@ pub(super) fn run(name: &str, hooks: &[Hook], saved: &Saved, status: Status) -> 
         fs::seek(state.as_fd(), 0, libc::SEEK_SET).map_err(|e| Error::os("rewind a file", e))?;
         let armed = arm::hook(hook)?;
         run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()), None, Some(cwd.as_fd()))
-            .map_err(|e| failed(name, at, hook, e.into_raw(), &printed(output.as_fd())))?;
+            .or_else(|e| on_failure(at, hook, e.into_raw(), &printed(output.as_fd())))?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub(crate) fn run(
     request: &Request<'_>,
     how: How,
     tell: &mut dyn FnMut(&Started),
+    warn: &mut dyn FnMut(&str),
 ) -> Result<i32> {
     if how.detach {
         let made = create::create(store, id, request, Until::Detached)?;
@@ -57,7 +58,7 @@ pub(crate) fn run(
     match deleted {
         // Somebody else has deleted it meanwhile.
         Err(e) if e.kind() == Kind::NotFound => {}
-        other => other?,
+        other => other?.iter().for_each(|w| warn(w)),
     }
     status
 }

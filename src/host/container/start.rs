@@ -46,7 +46,11 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     io::write_whole(socket.as_fd(), &Message::Start.to_bytes())
         .map_err(|e| Error::os("tell the container's process to go on", e))?;
     outcome(&socket, config)?;
-    poststart(&saved, config)
+    // The specification (runtime.md, Lifecycle, 9): what was made is undone.
+    poststart(&saved, config).inspect_err(|_| {
+        // The hook's error is the one to tell; what could not be removed is there for `delete`.
+        let _ = super::delete::remove(&entry, &saved);
+    })
 }
 
 /// Runs the hooks that follow the start.

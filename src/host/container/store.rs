@@ -48,7 +48,12 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
         return Ok(());
     }
     let short: String = id.chars().take(80).collect();
-    Err(Error::new(Kind::InvalidConfig, format!("invalid container id {}", quote(&short)))
+    // crun's words behind runc's.
+    let why = id
+        .chars()
+        .find(|c| !good(*c) && !c.is_control())
+        .map_or_else(String::new, |c| format!(": invalid character `{c}` in the ID"));
+    Err(Error::new(Kind::InvalidConfig, format!("invalid container id {}{why}", quote(&short)))
         .hint("use at most 200 letters, digits and _+-. and begin with none of the dots"))
 }
 

@@ -106,7 +106,7 @@ fn names(config: &spec::Config, spaces: &Spaces) -> Result<()> {
 }
 
 fn user(linux: &spec::Linux, facts: &Facts, spaces: &Spaces) -> Result<Option<UserNamespace>> {
-    let (uids, gids) = (maps(&linux.uid_mappings), maps(&linux.gid_mappings));
+    let (mut uids, mut gids) = (maps(&linux.uid_mappings), maps(&linux.gid_mappings));
     let mapped = !uids.is_empty() || !gids.is_empty();
     if !spaces.is_new(NamespaceKind::User) {
         if mapped && !spaces.user {
@@ -124,10 +124,16 @@ fn user(linux: &spec::Linux, facts: &Facts, spaces: &Spaces) -> Result<Option<Us
         }
         return Ok(None);
     }
+    if !mapped {
+        // As crun, but never more than the caller's own ids: whatever it may do outside, this adds
+        // nothing to it.
+        uids.push(IdMap { inside: 0, outside: facts.uid, count: 1 });
+        gids.push(IdMap { inside: 0, outside: facts.gid, count: 1 });
+    }
     if uids.is_empty() || gids.is_empty() {
         return Err(bad(
-            "a new user namespace needs linux.uidMappings and linux.gidMappings",
-            "map at least the container's root",
+            "a new user namespace has only one of linux.uidMappings and linux.gidMappings",
+            "give both, or none: then the container's root is the caller",
         ));
     }
     check_maps("linux.uidMappings", &uids)?;

@@ -267,11 +267,15 @@ fn scheduler(s: &spec::Scheduler) -> Result<Scheduler> {
     }
     let policy = number("the scheduling policy", &s.policy, &policies)?;
     let deadline = policy == 6;
-    if !deadline && (s.runtime, s.deadline, s.period) != (0, 0, 0) {
+    let (runtime, latest) = (s.runtime.unwrap_or(0), s.deadline.unwrap_or(0));
+    if !deadline && (runtime, latest, s.period) != (0, 0, 0) {
         return Err(bad(
             "runtime, deadline and period are for SCHED_DEADLINE",
             "leave them away, or choose that policy",
         ));
+    }
+    if deadline {
+        check_deadline(s)?;
     }
     if !(-20..=19).contains(&s.nice) {
         return Err(bad(format!("the nice value {} is none", s.nice), "it is from -20 to 19"));
@@ -284,10 +288,34 @@ fn scheduler(s: &spec::Scheduler) -> Result<Scheduler> {
         flags,
         nice: s.nice,
         priority,
-        runtime: s.runtime,
-        deadline: s.deadline,
+        runtime,
+        deadline: latest,
         period: s.period,
     })
+}
+
+/// The kernel says only EINVAL. Its limits are those of `__checkparam_dl` (sched(7)): times in ns,
+/// a period of 0 is the deadline. The words in front are crun's.
+fn check_deadline(s: &spec::Scheduler) -> Result<()> {
+    let why = match (s.runtime, s.deadline) {
+        (None, _) => "requires `runtime`".to_owned(),
+        (_, None) => "requires `deadline`".to_owned(),
+        (Some(0), _) => "runtime must be greater than 0".to_owned(),
+        (Some(runtime), _) if !(1024..1 << 63).contains(&runtime) => {
+            format!("runtime {runtime} must be between 1024 and 2^63-1")
+        }
+        (Some(runtime), Some(deadline)) if runtime > deadline => {
+            format!("runtime {runtime} must be <= deadline {deadline}")
+        }
+        (_, Some(deadline)) if s.period != 0 && deadline > s.period => {
+            format!("deadline {deadline} must be <= period {}", s.period)
+        }
+        _ => return Ok(()),
+    };
+    Err(bad(
+        format!("sched_setattr: `SCHED_DEADLINE` {why}"),
+        "runtime <= deadline <= period, in nanoseconds; without a period it is the deadline",
+    ))
 }
 
 fn io_priority(p: &spec::IoPriority) -> Result<u16> {

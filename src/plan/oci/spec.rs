@@ -110,8 +110,8 @@ spec! {
         nice: i32,
         priority: i32,
         flags: Vec<String>,
-        runtime: u64,
-        deadline: u64,
+        runtime: Option<u64>,
+        deadline: Option<u64>,
         period: u64,
     }
 }

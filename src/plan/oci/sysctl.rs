@@ -55,7 +55,9 @@ pub(super) fn plan(
         };
         let path = path(key).ok_or_else(|| refused("is no name of one", "write it net.core.x"))?;
         if path == "kernel/hostname"
-            || (path == "kernel/domainname" && !config.domainname.is_empty())
+            || (path == "kernel/domainname"
+                && !config.domainname.is_empty()
+                && config.domainname != *value)
         {
             return Err(refused(
                 "is in the way of the name that config.json gives",

@@ -114,3 +114,63 @@ fn calls_of_other_machines_in_a_filter_are_no_news() {
     let (_, warnings) = planned(&json).unwrap();
     assert!(!warnings.iter().any(|w| w.contains("swapcontext")), "{warnings:?}");
 }
+
+#[test]
+fn a_user_namespace_without_mappings_has_the_callers_ids_and_no_others() {
+    let json =
+        MINIMAL.replace("[{\"type\":\"mount\"}]", "[{\"type\":\"mount\"},{\"type\":\"user\"}]");
+    let (plan, _) = planned(&json).unwrap();
+    let user = plan.namespaces.user.unwrap();
+    let facts = Facts::of_a_test();
+    let of = |outside| vec![crate::plan::ids::IdMap { inside: 0, outside, count: 1 }];
+    assert_eq!((user.uids, user.gids), (of(facts.uid), of(facts.gid)));
+    // Half of it is a slip.
+    let half = json.replace(
+        "\"linux\":{",
+        r#""linux":{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}],"#,
+    );
+    assert!(planned(&half).unwrap_err().to_string().contains("only one of"));
+}
+
+#[test]
+fn a_sysctl_may_repeat_the_domain_name_and_not_change_it() {
+    let with = |value: &str| {
+        let json = MINIMAL
+            .replace("\"root\"", "\"domainname\":\"nis\",\"root\"")
+            .replace("[{\"type\":\"mount\"}]", "[{\"type\":\"mount\"},{\"type\":\"uts\"}]")
+            .replace(
+                "\"linux\":{",
+                &format!(r#""linux":{{"sysctl":{{"kernel.domainname":"{value}"}},"#),
+            );
+        planned(&json)
+    };
+    with("nis").unwrap();
+    assert!(with("other").unwrap_err().to_string().contains("in the way"));
+}
+
+#[test]
+fn a_deadline_that_the_kernel_refuses_is_told_apart() {
+    for (times, words) in [
+        (r#""deadline":20000,"period":20000"#, "requires `runtime`"),
+        (r#""runtime":2000"#, "requires `deadline`"),
+        (r#""runtime":0,"deadline":20000"#, "must be greater than 0"),
+        (r#""runtime":1023,"deadline":20000"#, "runtime 1023 must be between 1024 and"),
+        (r#""runtime":9223372036854775808,"deadline":20000"#, "must be between 1024 and"),
+        (r#""runtime":3000,"deadline":2000"#, "runtime 3000 must be <= deadline 2000"),
+        (r#""runtime":2000,"deadline":4000,"period":3000"#, "deadline 4000 must be <= period 3000"),
+        (r#""runtime":2000,"deadline":4000"#, ""),
+        (r#""runtime":2000,"deadline":4000,"period":4000"#, ""),
+    ] {
+        let scheduler = format!(r#""scheduler":{{"policy":"SCHED_DEADLINE",{times}}},"cwd""#);
+        match planned(&MINIMAL.replace("\"cwd\"", &scheduler)) {
+            Ok((plan, _)) => {
+                assert!(words.is_empty(), "{times}");
+                assert_eq!(plan.details.tuning.scheduler.unwrap().runtime, 2000);
+            }
+            Err(e) => {
+                let said = e.to_string();
+                assert!(!words.is_empty() && said.contains(words), "{times}: {said}");
+            }
+        }
+    }
+}
