@@ -49,8 +49,16 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     // The specification (runtime.md, Lifecycle, 9): what was made is undone.
     poststart(&saved, config).inspect_err(|_| {
         // The hook's error is the one to tell; what could not be removed is there for `delete`.
-        let _ = super::delete::remove(&entry, &saved);
+        let _ = undo(&entry, &saved);
     })
+}
+
+/// Ends the container, also where it has no cgroup that would find its processes, and removes it.
+fn undo(entry: &Entry, saved: &Saved) -> Result<()> {
+    if let Some(init) = saved.init()? {
+        super::delete::end(saved, &init)?;
+    }
+    super::delete::remove(entry, saved).map(drop)
 }
 
 /// Runs the hooks that follow the start.
