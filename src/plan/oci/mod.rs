@@ -9,6 +9,7 @@ pub mod exec;
 mod mounts;
 mod namespaces;
 mod process;
+mod scheduler;
 pub mod spec;
 mod steps;
 mod sysctl;

@@ -5,7 +5,7 @@
 use super::{Asked, bad, spec};
 use crate::error::{Error, Kind, Result};
 use crate::plan::caps::{self, CapSets};
-use crate::plan::detail::{ExecAffinity, Scheduler, Terminal, Tuning};
+use crate::plan::detail::{ExecAffinity, Terminal, Tuning};
 use crate::plan::facts::Facts;
 use crate::plan::rlimits::{self, Rlimit};
 use crate::plan::seccomp::{self, Arch, Extra};
