@@ -263,7 +263,11 @@ const HINTS: &[(Step, i32, &str)] = &[
     (Step::Mount, libc::EXDEV, "the path leads out of the rootfs"),
     (Step::Root, libc::EINVAL, "the directory may hold mounts that an ordinary user cannot copy"),
     (Step::Pivot, libc::EINVAL, "the root of the host is a ramfs, which pivot_root cannot leave"),
-    (Step::Cwd, libc::ENOENT, "give -w a directory that is in the jail, such as /work or /tmp"),
+    (
+        Step::Cwd,
+        libc::ENOENT,
+        "name a directory that is in there: -w of a jail, such as /work or /tmp, --cwd of exec",
+    ),
     (Step::Cwd, libc::EACCES, "the job's user may not enter it: see -u and the directory's mode"),
     (Step::Rlimit, libc::EPERM, "a hard limit above the caller's own needs CAP_SYS_RESOURCE"),
     (

@@ -224,7 +224,7 @@ fn a_file_is_missing() {
     bad(
         &["-w", "/nope"],
         "change to the working directory \"/nope\": no such file or directory",
-        "give -w a directory that is in the jail, such as /work or /tmp",
+        "name a directory that is in there: -w of a jail, such as /work or /tmp, --cwd of exec",
     );
 }
 

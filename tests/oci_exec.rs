@@ -6,8 +6,9 @@ use serde_json::json;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::bin;
 use support::bundle::{Bundle, reference, status_line};
 
 fn lines(text: &str) -> Vec<&str> {
@@ -576,4 +577,70 @@ fn t18_the_binary_is_out_of_reach_of_what_is_executed() {
     let o = c.call(&["exec", "ID", "/proc/self/exe", "features"]);
     assert!(!o.status.success() && o.stdout.is_empty(), "{o:?}");
     assert!(std::fs::read(&c.program).unwrap() == before);
+}
+
+/// What an init of a container without CAP_SYS_PTRACE does to everything that appears beside it.
+const LOOKS_INTO_EVERYBODY: &str = r#"
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(void) {
+    for (;;) {
+        DIR *proc = opendir("/proc");
+        struct dirent *e;
+        while (proc && (e = readdir(proc))) {
+            int pid = atoi(e->d_name);
+            char path[64], name[256] = "";
+            if (pid < 2) continue;
+            // What may be opened may be traced, and stays as it is.
+            snprintf(path, sizeof path, "/proc/%d/mem", pid);
+            int fd = open(path, O_RDWR);
+            if (fd < 0) continue;
+            close(fd);
+            snprintf(path, sizeof path, "/proc/%d/exe", pid);
+            if (readlink(path, name, sizeof name - 1) < 0) strcpy(name, "?");
+            FILE *f = fopen("/seen", "a");
+            if (f) { fprintf(f, "%s\n", name); fclose(f); }
+        }
+        if (proc) closedir(proc);
+    }
+}
+"#;
+
+/// T17, CVE-2016-9962: who has the same ids and rights gets hold of the program that was asked for, and
+/// of nothing that comes before it.
+#[test]
+fn t17_what_joins_cannot_be_traced_before_it_is_the_program() {
+    need_root!();
+    let programs: Vec<_> = [Some(bin()), reference()].into_iter().flatten().collect();
+    for program in programs {
+        let c = Bundle::of(program, |config| {
+            config["process"]["args"] = json!(["/tracer"]);
+            config["root"]["readonly"] = json!(false);
+            let caps = json!(["CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"]);
+            for set in ["bounding", "effective", "permitted"] {
+                config["process"]["capabilities"][set] = caps.clone();
+            }
+        });
+        let source = c.scratch.join("tracer.c");
+        std::fs::write(&source, LOOKS_INTO_EVERYBODY).unwrap();
+        let tracer = c.rootfs().join("tracer");
+        let mut compiler = Command::new("gcc");
+        compiler.args(["-static", "-O1", "-o"]).arg(&tracer).arg(&source);
+        assert!(compiler.status().unwrap().success());
+        let c = c.start();
+        for _ in 0..40 {
+            let o = c.call(&["exec", "ID", "sleep", "0.01"]);
+            assert!(o.status.success(), "{o:?}");
+        }
+        let seen = std::fs::read_to_string(c.rootfs().join("seen")).unwrap_or_default();
+        // The control: programs that were executed can be traced, as inside any container.
+        let ours = |l: &&str| !l.ends_with("/busybox") && !l.ends_with("/sleep") && *l != "?";
+        assert!(seen.lines().count() > 5, "{program}: nobody was traced: {seen}");
+        assert_eq!(seen.lines().filter(ours).count(), 0, "{program}: {seen}");
+    }
 }

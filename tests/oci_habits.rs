@@ -390,3 +390,25 @@ fn a_root_that_is_a_slave_follows_the_hosts_mounts() {
         assert_eq!(String::from_utf8_lossy(&o.stdout), expected, "{propagation}: {o:?}");
     }
 }
+
+/// H63: whatever has become of its state, no process of it is left behind.
+#[test]
+fn h63_a_container_with_a_damaged_state_is_ended_by_force() {
+    need_root!();
+    let c = Bundle::new(|_| {}).start();
+    let pid = c.pid();
+    let state = c.scratch.join("root").join(&c.id).join("state.json");
+    std::fs::write(state, "{\"ociVersion\": \"1.").unwrap();
+    assert!(c.fails(&["delete", "ID"]).contains("damaged"));
+    c.ok(&["delete", "--force", "ID"]);
+    let patience = Instant::now() + Duration::from_secs(10);
+    let runs =
+        || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|t| !t.is_empty());
+    while runs() {
+        assert!(Instant::now() < patience, "its process still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for top in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        assert!(!top.path().join(&c.id).exists(), "{top:?}");
+    }
+}

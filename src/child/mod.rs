@@ -26,7 +26,7 @@ pub(crate) mod network;
 pub mod place;
 mod places;
 mod privs;
-mod program;
+pub(crate) mod program;
 pub mod rootfs;
 pub mod sources;
 mod terminal;
@@ -111,6 +111,8 @@ pub struct Armed {
     pub candidates: Vec<CString>,
     /// The same as the stub wants them: behind the number of the descriptor that it reports to.
     pub stub_paths: Vec<CString>,
+    /// Whether rights are laid down before it that would let others look into it.
+    pub hide_stub: bool,
     /// The program that the child goes through, where stockade's own binary is in reach.
     pub stub: Option<OwnedFd>,
     /// Its arguments.

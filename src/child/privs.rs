@@ -80,6 +80,8 @@ pub fn drop_all(p: &ArmedPrivs) -> Done {
         cred::keep_caps().at(Step::Capabilities)?;
     }
     set_ids(p)?;
+    // Under a permissive fs.suid_dumpable the change of ids has undone it (CVE-2016-9962).
+    process::set_undumpable().at(Step::ParentDeath)?;
     let c = &p.caps;
     cred::set_caps(c.effective | held, c.permitted | held, c.inheritable).at(Step::Capabilities)?;
     cred::set_ambient(c.ambient).at(Step::Capabilities)?;

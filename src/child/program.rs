@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Armed, Done, Failure};
-use crate::sys::{self, Errno, io, process};
+use crate::sys::{self, Errno, cred, io, process};
 use crate::wire::Step;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,9 +75,21 @@ pub(super) fn execute(armed: &Armed) -> Failure {
     Failure(Step::Exec, at, answer)
 }
 
+/// CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+pub(crate) const READ_ANYTHING: u64 = 1 << 1 | 1 << 2;
+
 fn execute_through_stub(armed: &Armed, index: u32) -> Errno {
     let path = usize::try_from(index).ok().and_then(|n| armed.stub_paths.get(n));
     let Some(path) = path else { return Errno(libc::ENOENT) };
+    if armed.hide_stub {
+        // Nobody in the container may look into the stub while it still has the way to the host: it
+        // is not dumpable if its file cannot be read, and these two would read anything. A program
+        // that root executes next has all of its rights again, and any other none of these.
+        let c = &armed.privs.caps;
+        if let Err(e) = cred::set_caps(c.effective & !READ_ANYTHING, c.permitted, c.inheritable) {
+            return e;
+        }
+    }
     let stub = io::well_known(armed.places().stub);
     process::execve_stub(stub, path, &armed.argv, &armed.envp)
 }

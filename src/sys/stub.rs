@@ -174,6 +174,9 @@ pub fn sealed() -> Result<OwnedFd> {
     // SAFETY: a new descriptor that nobody else owns.
     let file = unsafe { OwnedFd::from_raw_fd(fd) };
     super::io::write_whole(file.as_fd(), image())?;
+    // Executed and not read: whoever may not read what it executes cannot be looked into, from its first
+    // instant on.
+    super::fs::chmod(file.as_fd(), 0o111)?;
     super::fs::seal(file.as_fd())?;
     Ok(file)
 }

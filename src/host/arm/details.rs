@@ -7,6 +7,7 @@ use super::{CgroupMount, c, c_path, options, place};
 use crate::child::detached::ArmedHook;
 use crate::child::mounts::{ArmedMount, ArmedSource};
 use crate::child::namespaces::ArmedWrites;
+use crate::child::program::READ_ANYTHING;
 use crate::child::rootfs::Tree;
 use crate::child::tuning::ArmedTuning;
 use crate::error::{Error, Kind, Result};
@@ -14,7 +15,8 @@ use crate::host::container::cgroups::armed as armed_cgroups;
 use crate::host::sources::{self, Pending};
 use crate::plan::detail::{self, Details, MountSource};
 use crate::plan::formats::mountinfo;
-use crate::plan::{BindIds, Expect};
+use crate::plan::seccomp::notify::{Answer, answer, call_of};
+use crate::plan::{BindIds, Expect, Plan};
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
 use crate::sys::tuning::Scheduler;
@@ -164,6 +166,15 @@ pub(super) fn tuning(d: &Details) -> ArmedTuning {
         personality: t.personality,
         memory_policy: t.memory_policy,
     }
+}
+
+/// Whether rights are laid down before the stub that would let others look into it. Where the filter denies
+/// that, who has the same rights can look into the stub, which has none that they have not.
+pub(super) fn hides_stub(plan: &Plan) -> bool {
+    let p = &plan.process;
+    let filter = &p.seccomp.filter;
+    let may = filter.is_empty() || answer(filter, &call_of("capset")) == Answer::Other;
+    may && p.caps.effective & READ_ANYTHING != 0
 }
 
 /// A hook's C strings.

@@ -27,7 +27,7 @@ use crate::sys::landlock::Handled;
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
 use crate::sys::sched::Cpus;
-use details::{any_mount, bare_mounts, find, stub_paths, tuning, writes};
+use details::{any_mount, bare_mounts, find, hides_stub, stub_paths, tuning, writes};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -343,6 +343,7 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
     kept.sort_unstable();
     let places = candidates(plan)?;
     Ok(Armed {
+        hide_stub: stub.is_some() && hides_stub(plan),
         socket: wiring.socket,
         kept,
         // A container's processors are its cpuset's, whatever its maker may use.

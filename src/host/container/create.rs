@@ -380,9 +380,17 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     let temporary = path.with_file_name(temporary);
-    std::fs::write(&temporary, pid.to_string())
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|e| Error::os(what(), e))
+    let write = || {
+        // A name that can be foreseen: nobody's link there is followed.
+        match std::fs::remove_file(&temporary) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = std::fs::File::create_new(&temporary)?;
+        std::io::Write::write_all(&mut file, pid.to_string().as_bytes())?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|e| Error::os(what(), e))
 }
 
 /// Removes what was made, unless it is kept.

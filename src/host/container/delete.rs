@@ -7,6 +7,7 @@ use super::hooks;
 use super::state::{CONFIG, Container, Saved, Status};
 use super::store::{Entry, Store};
 use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::container::{CgroupPath, ContainerCgroup};
 use crate::plan::oci;
 use crate::plan::values::quote;
 use crate::sys::{io, process};
@@ -27,7 +28,11 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
     let saved = match Saved::read(&entry) {
         Ok(saved) => saved,
         // Nothing is known of it: its maker was killed before there was a process.
-        Err(_) if force => return entry.remove().map(|()| Vec::new()),
+        // Nothing is known of it: its maker was killed before there was a process.
+        Err(e) if force && e.errno() == Some(libc::ENOENT) => {
+            return entry.remove().map(|()| Vec::new());
+        }
+        Err(_) if force => return remove_damaged(&entry).map(|()| Vec::new()),
         Err(e) if e.errno() == Some(libc::ENOENT) => {
             return Err(Error::new(
                 Kind::InvalidConfig,
@@ -49,6 +54,18 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
         end(&saved, &init)?;
     }
     remove(&entry, &saved)
+}
+
+/// Of a container whose state cannot be read its configuration tells where its processes are.
+fn remove_damaged(entry: &Entry) -> Result<()> {
+    let config = entry.read(CONFIG).and_then(|bytes| oci::parse(&bytes));
+    let path = config.as_ref().ok().and_then(|c| c.linux.as_ref()).map(|l| &l.cgroups_path);
+    if let Some(path) = path.filter(|p| p.starts_with('/')) {
+        let mut cgroup = ContainerCgroup::at(&CgroupPath::new(Some(path.as_ref()), entry.id())?)?;
+        cgroup.kill_all()?;
+        cgroup.delete()?;
+    }
+    entry.remove()
 }
 
 /// The same for the caller's own container whose init has ended and was reaped: nothing of it has

@@ -99,7 +99,8 @@ fn names(config: &spec::Config, spaces: &Spaces) -> Result<()> {
             ));
         }
         if name.len() > 64 || name.contains('\0') {
-            return Err(bad(format!("the {what} is longer than 64 bytes"), "shorten it"));
+            let why = if name.len() > 64 { "is longer than 64 bytes" } else { "has a NUL" };
+            return Err(bad(format!("the {what} {why}"), "shorten it, or take it out"));
         }
     }
     Ok(())

@@ -218,6 +218,18 @@ impl ContainerCgroup {
         Ok(ContainerCgroup { manager: saved.manager, parts, warnings: Vec::new() })
     }
 
+    /// What is at this path, whoever made it: for a container of which nothing else is known.
+    ///
+    /// # Errors
+    /// No cgroup file system.
+    pub(crate) fn at(path: &CgroupPath) -> Result<ContainerCgroup> {
+        let mut parts = places::parts(path)?;
+        for part in &mut parts {
+            part.dir = part.top.below(&part.path).ok();
+        }
+        Ok(ContainerCgroup { manager: Manager::Cgroupfs, parts, warnings: Vec::new() })
+    }
+
     /// For state.json.
     pub(crate) fn saved(&self) -> Saved {
         saved(self.manager, &self.parts)
