@@ -117,6 +117,8 @@ pub(super) struct Work<'a> {
 pub(super) struct Built {
     root: Opened,
     host: OwnedFd,
+    /// Whether the new one is attached on the old one already.
+    on_old_root: bool,
 }
 
 impl Built {
@@ -153,7 +155,7 @@ pub(super) fn build<'a>(
         }
     };
     let pool = pool.as_ref().map(AsFd::as_fd);
-    let root = open_root(armed, socket, host.as_fd(), pool)?;
+    let (root, on_old_root) = open_root(armed, socket, host.as_fd(), pool)?;
     let mut work = Work {
         armed: all,
         network,
@@ -193,7 +195,7 @@ pub(super) fn build<'a>(
     if let Some(ruleset) = ruleset {
         ruleset.allow(root.as_fd(), true, armed.rights, 0)?;
     }
-    Ok(Built { root, host })
+    Ok(Built { root, host, on_old_root })
 }
 
 /// Begins to make the network namespace, which takes the kernel as long as all the mounts.
@@ -209,16 +211,18 @@ pub(super) fn change_root(armed: &ArmedRoot, built: &Built) -> Done {
     if let Some(bare) = &armed.chroot {
         for path in bare {
             match mount::detach(path) {
-                // Gone with one above it.
-                Err(e) if e.0 == libc::EINVAL || e.0 == libc::ENOENT => {}
+                // Gone with one above it; or it is there and may not be detached.
+                Err(e) if e.0 == libc::EINVAL || e.0 == libc::ENOENT => {
+                    if is_bare(path) {
+                        return Err(Failure(Step::DetachOldRoot, 0, e));
+                    }
+                }
                 other => other.at(Step::DetachOldRoot)?,
             }
         }
         // Onto the old root, so that whoever may chroot again ends here and not there.
-        match mount::attach(root, host) {
-            // It stands there already.
-            Err(e) if e.0 == libc::EINVAL || e.0 == libc::ELOOP => {}
-            other => other.at(Step::Pivot)?,
+        if !built.on_old_root {
+            mount::attach(root, host).at(Step::Pivot)?;
         }
         fs::change_dir_fd(root).at(Step::Pivot)?;
         return fs::chroot_here().at(Step::Pivot);
@@ -229,6 +233,13 @@ pub(super) fn change_root(armed: &ArmedRoot, built: &Built) -> Done {
     fs::change_dir_fd(host).at(Step::DetachOldRoot)?;
     detach_all_here().at(Step::DetachOldRoot)?;
     fs::change_dir_fd(root).at(Step::DetachOldRoot)
+}
+
+/// Whether procfs or sysfs is there.
+fn is_bare(path: &CStr) -> bool {
+    let magic = |fd: OwnedFd| fs::statfs(fd.as_fd()).map(|seen| seen.magic);
+    let found = fs::open_at(fs::cwd(), path, libc::O_PATH, 0).and_then(magic);
+    matches!(found, Ok(PROC_SUPER_MAGIC | SYSFS_MAGIC))
 }
 
 /// What has to come last: nothing can be made in a read-only root.
@@ -275,7 +286,7 @@ fn open_root(
     socket: BorrowedFd<'_>,
     host: BorrowedFd<'_>,
     pool: Option<BorrowedFd<'_>>,
-) -> Done<Opened> {
+) -> Done<(Opened, bool)> {
     let safe = attr::NOSUID | attr::NODEV;
     let root = match &armed.root {
         None => {
@@ -304,9 +315,10 @@ fn open_root(
     let propagation = if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
     mount::change(root.as_fd(), safe, 0, propagation, true, None).at(Step::Root)?;
     let place = armed.place.as_ref().and_then(|path| own_place(path, &root));
+    let on_old_root = place.is_none();
     let place = place.as_ref().map_or(host, AsFd::as_fd);
     mount::attach(root.as_fd(), place).at(Step::Root)?;
-    Ok(root)
+    Ok((root, on_old_root))
 }
 
 /// The directory that the root is a copy of, where hooks look for it. `None`: it cannot be reached
@@ -485,6 +497,9 @@ pub(super) fn is_within(path: &CStr, place: &CStr) -> bool {
     let (path, place) = (path.to_bytes(), place.to_bytes());
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
 }
+
+/// `SYSFS_MAGIC` of linux/magic.h.
+const SYSFS_MAGIC: i64 = 0x6265_6572;
 
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 pub(super) const PROC_SUPER_MAGIC: i64 = 0x9fa0;

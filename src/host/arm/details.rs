@@ -16,11 +16,13 @@ use crate::host::sources::{self, Pending};
 use crate::plan::detail::{self, Details, MountSource};
 use crate::plan::formats::mountinfo;
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
-use crate::plan::{BindIds, Expect, Plan};
+use crate::plan::{BindIds, Expect, Plan, RootSource};
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
 use crate::sys::tuning::Scheduler;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 /// Finds a source, or leaves it to be sent: then whether it is a directory comes along with it.
 pub(super) fn find<'p>(
     wanted: Pending<'p>,
@@ -35,13 +37,15 @@ pub(super) fn find<'p>(
     }
 }
 
-/// Where the host's procfs and sysfs are.
-pub(super) fn bare_mounts() -> Result<Vec<CString>> {
+/// Where the host's procfs and sysfs are, but for those below the new root, which is attached over them.
+pub(super) fn bare_mounts(plan: &Plan) -> Result<Vec<CString>> {
+    let RootSource::Directory(rootfs) = &plan.root.source else { return Ok(Vec::new()) };
     let table = std::fs::read("/proc/self/mountinfo")
         .map_err(|e| Error::os("read /proc/self/mountinfo", e))?;
     mountinfo::mounts(&table)
         .filter_map(std::result::Result::ok)
         .filter(|m| matches!(&m.fstype[..], b"proc" | b"sysfs"))
+        .filter(|m| !Path::new(OsStr::from_bytes(&m.mount_point)).starts_with(rootfs))
         .map(|m| c("mount point", &m.mount_point))
         .collect()
 }

@@ -163,7 +163,7 @@ pub(crate) fn root<'p>(
         root,
         place,
         guarded: plan.root.guarded,
-        chroot: (d.root_change == RootChange::Chroot).then(bare_mounts).transpose()?,
+        chroot: (d.root_change == RootChange::Chroot).then(|| bare_mounts(plan)).transpose()?,
         propagation: d.root_propagation.map(|p| (p.flag, p.recursive)),
         read_only: plan.root.read_only,
         steps,
