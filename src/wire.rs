@@ -92,10 +92,11 @@ pub enum Step {
     Label,
     Wait,
     Console,
+    OomScore,
 }
 
 impl Step {
-    const ALL: [Step; 47] = {
+    const ALL: [Step; 48] = {
         use Step::*;
         [
             Handshake,
@@ -145,6 +146,7 @@ impl Step {
             Label,
             Wait,
             Console,
+            OomScore,
         ]
     };
 

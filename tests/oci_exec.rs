@@ -644,3 +644,56 @@ fn t17_what_joins_cannot_be_traced_before_it_is_the_program() {
         assert_eq!(seen.lines().filter(ours).count(), 0, "{program}: {seen}");
     }
 }
+
+/// T18: it need not be a process of this container that looks: another one may share its pid
+/// namespace.
+#[test]
+fn t18_the_binary_is_out_of_reach_of_another_container_that_shares_the_pids() {
+    need_root!();
+    let quiet = Bundle::new(|_| {}).start();
+    let script = "while :; do for p in /proc/[0-9]*; do e=$(readlink $p/exe) || continue; \
+        [ \"$e\" = /bin/busybox ] && continue; \
+        ( exec 5<$p/exe; echo $e >>/seen; sleep 0.05; echo x >>/proc/self/fd/5 && echo $e >>/won ) \
+        2>/dev/null; done; done";
+    let looks = Bundle::of(&quiet.program, |config| {
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        let caps = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"]);
+        config["process"]["capabilities"] =
+            json!({ "bounding": caps, "permitted": caps, "effective": caps });
+        for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "pid" {
+                namespace["path"] = json!(format!("/proc/{}/ns/pid", quiet.pid()));
+            }
+        }
+    })
+    .start();
+    let before = std::fs::read(&quiet.program).unwrap();
+    // Until it has looked, but it may never see anything.
+    for n in 0..60 {
+        quiet.exec(&["true"]);
+        if n % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(120));
+        }
+    }
+    std::thread::sleep(Duration::from_millis(120));
+    let won = std::fs::read_to_string(looks.rootfs().join("won")).unwrap_or_default();
+    let seen = std::fs::read_to_string(looks.rootfs().join("seen")).unwrap_or_default();
+    assert_eq!(won, "", "seen: {seen}");
+    assert!(std::fs::read(&quiet.program).unwrap() == before);
+}
+
+/// As in runc: the score is the container's, also of what joins it later.
+#[test]
+fn what_is_executed_has_the_containers_oom_score() {
+    need_root!();
+    for program in [Some(bin()), reference()].into_iter().flatten() {
+        let c = Bundle::of(program, |c| c["process"]["oomScoreAdj"] = json!(321)).start();
+        assert_eq!(c.exec(&["cat", "/proc/self/oom_score_adj"]), "321\n", "{program}");
+        let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        let c = Bundle::of(program, |c| {
+            c["process"].as_object_mut().unwrap().remove("oomScoreAdj");
+        })
+        .start();
+        assert_eq!(c.exec(&["cat", "/proc/self/oom_score_adj"]), own, "{program}");
+    }
+}

@@ -412,3 +412,50 @@ fn h63_a_container_with_a_damaged_state_is_ended_by_force() {
         assert!(!top.path().join(&c.id).exists(), "{top:?}");
     }
 }
+
+/// The end of a first process ends the others only where the pid namespace was made for it.
+#[test]
+fn kill_ends_all_processes_of_a_container_in_anothers_pid_namespace() {
+    need_root!();
+    let first = shell("exec sleep 1000").start();
+    let second = Bundle::new(|c| {
+        c["process"]["args"] = json!(["sh", "-c", "sleep 2001 & exec sleep 2000"]);
+        for namespace in c["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "pid" {
+                namespace["path"] = json!(format!("/proc/{}/ns/pid", first.pid()));
+            }
+        }
+    })
+    .start();
+    let lives = |n: &str| first.exec(&["ps"]).contains(&format!("sleep {n}"));
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !(lives("2000") && lives("2001")) {
+        assert!(Instant::now() < patience, "{}", first.exec(&["ps"]));
+    }
+    second.ok(&["kill", "ID", "KILL"]);
+    while lives("2000") || lives("2001") {
+        assert!(Instant::now() < patience, "{}", first.exec(&["ps"]));
+    }
+    assert!(lives("1000"));
+}
+
+/// With few descriptors nothing is begun that could not be undone.
+#[test]
+fn a_low_limit_on_descriptors_is_said_and_leaves_nothing() {
+    need_root!();
+    for limit in ["8", "16", "40"] {
+        let c = Bundle::new(|_| {});
+        let mut command = std::process::Command::new("prlimit");
+        command.arg(format!("--nofile={limit}")).arg(support::bin()).arg("--root");
+        command.arg(c.scratch.join("root")).args(["run", &c.id]).current_dir(c.dir());
+        let o = command.stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&o.stderr);
+        assert!(!o.status.success() && said.contains("RLIMIT_NOFILE"), "{limit}: {said}");
+        let left = std::fs::read_dir(c.scratch.join("root")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{limit}");
+    }
+    let c = Bundle::new(|_| {});
+    for many in ["2147483648", "4294967295"] {
+        assert!(c.fails(&["create", "--preserve-fds", many, "ID"]).contains("descriptors"));
+    }
+}

@@ -113,7 +113,7 @@ pub(crate) fn run_hook(
     let call = Call { hook, state, output, filter, cwd };
     let (pid, pidfd) = process::spawn_watched(become_hook, &call)?;
     let mut fds = [io::PollFd::new(pidfd.as_raw_fd(), libc::POLLIN)];
-    io::poll(&mut fds, hook.timeout)?;
+    io::poll_through(&mut fds, hook.timeout)?;
     let [ended] = fds;
     let late = ended.revents() == 0;
     if late {

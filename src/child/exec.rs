@@ -11,9 +11,9 @@
 
 use super::{Armed, At, Done, become_job, close_all_but, fail, new_keyring, terminal};
 use crate::sys::sched::{self, Cpus};
-use crate::sys::{io, process};
+use crate::sys::{fs, io, process};
 use crate::wire::{Message, Step};
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 /// What joining needs, beside what every job needs.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct ArmedExec {
     pub foreign_ids: bool,
     /// Where it runs while it joins.
     pub cpus: Option<Cpus>,
+    /// What `/proc/PID/oom_score_adj` is to be, in digits, if it changes.
+    pub oom_score_adj: Option<Vec<u8>>,
     /// The process.
     pub armed: Armed,
 }
@@ -57,6 +59,14 @@ fn join(exec: &ArmedExec) -> Done {
     // A maker that is killed meanwhile takes us with it.
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
     close_all_but(&exec.armed.kept)?;
+    if let Some(score) = &exec.oom_score_adj {
+        // In the host's own /proc, and while the kernel lets us write there: from the join on we are
+        // undumpable. The second process inherits it.
+        let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+        fs::open_at(fs::cwd(), c"/proc/self/oom_score_adj", flags, 0)
+            .and_then(|file| io::write_whole(file.as_fd(), score))
+            .at(Step::OomScore)?;
+    }
     if let Some(cpus) = &exec.cpus {
         sched::allow(0, cpus).at(Step::Scheduling)?;
     }
@@ -110,6 +120,12 @@ fn become_process(exec: &ArmedExec) -> ! {
 fn set_up(exec: &ArmedExec) -> Done<Option<OwnedFd>> {
     let armed = &exec.armed;
     process::set_parent_death_signal(libc::SIGKILL).at(Step::ParentDeath)?;
+    if let Some(cgroup) = &exec.cgroup {
+        // A directory of the host's, which nobody inside is to find here. (Closed as a range: the
+        // handle is the first process's, whose copy lives on.)
+        let fd = cgroup.as_raw_fd().cast_unsigned();
+        io::close_range(fd, fd).at(Step::CloseFds)?;
+    }
     // Before anything is done on the container's account that would have to be counted there.
     for (index, tasks) in (0..).zip(&exec.tasks) {
         io::write_whole(tasks.as_fd(), b"0").at_index(Step::JoinCgroup, index)?;

@@ -427,12 +427,7 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
         Err(e) if e.0 == libc::EACCES && !armed.tied => false,
         other => other.at(Step::Cwd).map(|()| true)?,
     };
-    // A descriptor of the host must not be a way out of the root (CVE-2024-21626).
-    match sys::fs::cwd_is_inside_root() {
-        Ok(true) => {}
-        Ok(false) => return Err(Failure(Step::CwdEscaped, 0, Errno(libc::EXDEV))),
-        Err(e) => return Err(Failure(Step::CwdEscaped, 0, e)),
-    }
+    stays_inside()?;
     // After the mounts, which it would forbid, and before the filter, whose profile may not permit
     // it. While set-up still holds CAP_SYS_ADMIN over its namespace, which does for a job without
     // no_new_privs too: nothing that follows touches a file but the change of directory and exec.
@@ -473,6 +468,15 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     Ok(entered)
 }
 
+/// A descriptor of the host must not be a way out of the root (CVE-2024-21626).
+fn stays_inside() -> Done {
+    match sys::fs::cwd_is_inside_root() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure(Step::CwdEscaped, 0, Errno(libc::EXDEV))),
+        Err(e) => Err(Failure(Step::CwdEscaped, 0, e)),
+    }
+}
+
 fn after_closing(armed: &Armed, entered: bool) -> Done {
     // After the descriptors have their places. The limit on them may have to come last of all.
     for (index, (resource, soft, hard)) in (0..).zip(&armed.rlimits) {
@@ -497,6 +501,7 @@ fn after_closing(armed: &Armed, entered: bool) -> Done {
     }
     if armed.tied || !entered {
         sys::fs::change_dir(&armed.cwd).at(Step::Cwd)?;
+        stays_inside()?;
     }
     signal::reset_dispositions();
     signal::set_mask(0).map(drop).at(Step::Session)?;

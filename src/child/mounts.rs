@@ -278,7 +278,23 @@ impl<'a> Work<'a> {
     ) -> sys::Result<()> {
         let (parent, name) = self.parent(place)?;
         match fs::mknod_at(parent, name, mode, device) {
-            Ok(()) => fs::chown_at(parent, name, owner.0, owner.1),
+            Ok(()) => {
+                // Who else can write to the directory may have put another file there meanwhile.
+                let made = fs::open_beneath(
+                    parent,
+                    name,
+                    libc::O_PATH | libc::O_NOFOLLOW,
+                    0,
+                    Resolve::Beneath,
+                )?;
+                let seen = fs::stat(made.as_fd())?;
+                let same =
+                    seen.is(mode & libc::S_IFMT) && (seen.is(libc::S_IFIFO) || seen.rdev == device);
+                if !same {
+                    return Err(Errno(libc::EEXIST));
+                }
+                fs::chown_fd(made.as_fd(), owner.0, owner.1)
+            }
             Err(e) if e.0 == libc::EEXIST => {
                 let flags = libc::O_PATH | libc::O_NOFOLLOW;
                 let there = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;

@@ -135,6 +135,7 @@ fn sentence(step: Step) -> &'static str {
         Step::MemoryPolicy => "set the memory policy",
         Step::Label => "set the security label",
         Step::Wait => "wait for the start",
+        Step::OomScore => "set oomScoreAdj",
         Step::Console => "bind the terminal on /dev/console",
         _ => "set up the jail",
     }

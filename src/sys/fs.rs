@@ -127,6 +127,15 @@ pub fn chown_at(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> Result<
     check_int(unsafe { libc::fchownat(dir.as_raw_fd(), name.as_ptr(), uid, gid, flags) }).map(drop)
 }
 
+/// `fchownat(fd, "", AT_EMPTY_PATH)`, which an `O_PATH` descriptor permits.
+pub fn chown_fd(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: the name is a literal C string.
+    check_int(unsafe {
+        libc::fchownat(fd.as_raw_fd(), c"".as_ptr(), uid, gid, libc::AT_EMPTY_PATH)
+    })
+    .map(drop)
+}
+
 /// `unlinkat(dir, name, AT_REMOVEDIR)`.
 pub fn rmdir_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     // SAFETY: the name is a live C string.

@@ -396,6 +396,19 @@ pub fn poll(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<()> {
     }
 }
 
+/// The same to its end: a signal that comes meanwhile does not cut the time-out short.
+pub fn poll_through(fds: &mut [PollFd], timeout_ns: Option<u64>) -> Result<()> {
+    let began = super::clock::monotonic_ns();
+    loop {
+        let passed = super::clock::monotonic_ns().saturating_sub(began);
+        let left = timeout_ns.map(|ns| ns.saturating_sub(passed));
+        poll(fds, left)?;
+        if left == Some(0) || fds.iter().any(|fd| fd.revents() != 0) {
+            return Ok(());
+        }
+    }
+}
+
 /// `sendfile(to, from, len)`, from where both are.
 pub fn send_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Result<usize> {
     // SAFETY: a null offset uses the descriptor's own.

@@ -140,6 +140,23 @@ fn a_container_whose_poststart_hook_fails_is_gone_after_start() {
     bundle.is_gone();
 }
 
+/// What the hooks before it have set up is cleared away by the last ones.
+#[test]
+fn poststop_hooks_run_also_where_the_create_failed() {
+    need_root!();
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let mut bundle = Bundle::new("exec sleep 100");
+        let after = bundle.dir.file("after", "");
+        let fails = script(&bundle, "fails", "exit 3");
+        let tells = script(&bundle, "tells", &format!("cat >{}", after.display()));
+        bundle.set("/hooks", json!({kind: [{"path": fails}], "poststop": [{"path": tells}]}));
+        assert!(bundle.create().unwrap_err().to_string().contains(kind));
+        let state = std::fs::read_to_string(after).unwrap();
+        assert!(state.contains("\"stopped\""), "{kind}: {state}");
+        bundle.is_gone();
+    }
+}
+
 #[test]
 fn poststop_hooks_that_fail_are_warnings_and_the_others_run() {
     need_root!();

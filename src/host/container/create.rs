@@ -18,7 +18,7 @@ use crate::plan::oci::{self, Asked, spec::Config};
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
 use crate::plan::{Plan, RootSource};
-use crate::sys::{cred, fs, io, signal};
+use crate::sys::{cred, fs, io, process, signal};
 use std::cell::RefCell;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -59,6 +59,8 @@ struct Prepared {
 fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
     store::check_id(id)?;
     refuse_set_uid()?;
+    super::launch::check_preserved(request.preserve_fds)?;
+    enough_descriptors(request.preserve_fds)?;
     let (dir, bundle) = directory(request.bundle, "the bundle")?;
     let bytes = match request.config {
         Some(path) => read(fs::cwd(), path)?,
@@ -93,6 +95,22 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
     listeners(&mut plan, request.listen_fds);
     hooks_environment(&mut plan, &config);
     Ok(Prepared { bundle, bytes, config, plan, facts, warnings, network })
+}
+
+/// What making a container may need of descriptors, and its removal if that fails: without them
+/// something would be left behind.
+fn enough_descriptors(preserved: u32) -> Result<()> {
+    const NEEDED: u64 = 64;
+    let (soft, _) = process::get_rlimit(process::NOFILE)
+        .map_err(|e| Error::os("ask for the limit on descriptors", e))?;
+    if soft >= NEEDED + u64::from(preserved) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Os,
+        format!("{soft} open files are permitted (RLIMIT_NOFILE), too few to make a container"),
+    )
+    .hint(format!("ulimit -n {}", 1024 + preserved)))
 }
 
 /// The network namespace, begun on another processor while the rest is planned: nothing of the
@@ -271,7 +289,9 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let mut entry = store.make(id)?;
     let mut saved = first_state(id, &prepared, &entry)?;
     let made = RefCell::new(None);
-    let mut undo = Undo { entry: &entry, cgroup: &made, launched: None, kept: false };
+    let poststop = prepared.plan.details.hooks.poststop.as_slice();
+    let mut undo =
+        Undo { entry: &entry, cgroup: &made, launched: None, kept: false, poststop: None };
     entry.write_new(CONFIG, &prepared.bytes)?;
     let paths = found.saved();
     saved.cgroup = Some(cgroups::to_value(&paths)?);
@@ -300,6 +320,10 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
         network: prepared.network.as_ref(),
         tell_pid: &tell,
     };
+    if !poststop.is_empty() {
+        // From here on its other hooks may run.
+        undo.poststop = Some((poststop, saved.clone()));
+    }
     let launched = launch.run(&mut saved);
     drop(launch);
     let launched = undo.launched.insert(launched?);
@@ -322,7 +346,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let mut container = Container::new(store, id);
     container.warnings = warnings;
     entry.unlock();
-    let poststop = prepared.plan.details.hooks.poststop;
+    let poststop = prepared.plan.details.hooks.poststop.clone();
     let pid = saved.pid;
     let left = Left { entry, saved, cgroup: made.into_inner(), poststop };
     Ok(Made { container, pid, pidfd, master: kept.into_inner(), left })
@@ -399,6 +423,8 @@ struct Undo<'a> {
     cgroup: &'a RefCell<Option<ContainerCgroup>>,
     launched: Option<Launched>,
     kept: bool,
+    /// Hooks of a container that was begun.
+    poststop: Option<(&'a [Hook], Saved)>,
 }
 
 impl Undo<'_> {
@@ -424,6 +450,11 @@ impl Drop for Undo<'_> {
         });
         if gone {
             let _ = self.entry.remove();
+        }
+        // The specification (runtime.md, Lifecycle): what earlier hooks have set up is cleared away by
+        // these, also where one of them has failed. runc does so too.
+        if let Some((hooks, saved)) = self.poststop.take() {
+            let _ = super::hooks::run_poststop(hooks, &saved);
         }
     }
 }

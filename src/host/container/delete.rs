@@ -28,7 +28,6 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
     let saved = match Saved::read(&entry) {
         Ok(saved) => saved,
         // Nothing is known of it: its maker was killed before there was a process.
-        // Nothing is known of it: its maker was killed before there was a process.
         Err(e) if force && e.errno() == Some(libc::ENOENT) => {
             return entry.remove().map(|()| Vec::new());
         }
@@ -94,7 +93,7 @@ pub(super) fn end(saved: &Saved, init: &OwnedFd) -> Result<()> {
     }
     super::thaw(saved)?;
     let mut fds = [io::PollFd::new(init.as_raw_fd(), libc::POLLIN)];
-    io::poll(&mut fds, Some(PATIENCE_NS)).map_err(failed)?;
+    io::poll_through(&mut fds, Some(PATIENCE_NS)).map_err(failed)?;
     let [ended] = fds;
     if ended.revents() == 0 {
         return Err(Error::new(

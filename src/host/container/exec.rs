@@ -67,9 +67,10 @@ pub(crate) fn exec(
     refuse_set_uid()?;
     let saved = container.saved()?;
     let init = running(container, &saved, request.ignore_paused)?;
+    run_sealed_instead(&saved, request)?;
     let config = oci::parse(&container.config()?)?;
     let process = process_of(&saved, &init, &config, request.process)?;
-    seal_program(container, &saved, &config, &process, request)?;
+    refuse_unsealed(container, &saved, &config, &process)?;
     let (plan, exposed, warnings) = prepare(&saved, &init, &config, &process, request)?;
     let sockets = Sockets::connect(request, plan.process.terminal)?;
     // Before there is a process that one of them could be about.
@@ -131,6 +132,8 @@ fn prepare(
         kcore: false,
     };
     let (mut plan, warnings) = oci::exec::plan(config, process, &facts, &asked)?;
+    let own = config.process.as_ref().and_then(|p| p.oom_score_adj);
+    plan.details.tuning.oom_score_adj = own.filter(|own| Some(*own) != oom_score());
     if !plan.process.env.iter().any(|e| e.starts_with("HOME=")) {
         let home = in_root(saved, init, |root| users::home(root, plan.process.uid))?;
         plan.process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
@@ -139,21 +142,32 @@ fn prepare(
     Ok((plan, exposed, warnings))
 }
 
+/// Who has CAP_SYS_PTRACE in our own user namespace can open this program's file through the
+/// `/proc/PID/exe` of a process that is about to execute another one, undumpable or not, and can
+/// write to it later (CVE-2019-5736). Such a process need not be of this container: another one may
+/// share its pid namespace, or come to share it. So the program runs from where nobody can write to
+/// it, whatever the configuration says; only a user namespace of the container's does without.
+fn run_sealed_instead(saved: &Saved, request: &Request<'_>) -> Result<()> {
+    let needed = request.may_replace_program && !has_user_namespace(saved) && !seal::is_sealed();
+    if needed { Err(seal::run_sealed()) } else { Ok(()) }
+}
+
+fn has_user_namespace(saved: &Saved) -> bool {
+    saved.namespaces.iter().any(|n| n == NamespaceKind::User.name())
+}
+
 /// Left in the container's directory by an `exec` that gave a process CAP_SYS_PTRACE.
 const LOOKS: &str = "ptrace";
 
-/// Who has CAP_SYS_PTRACE in our own user namespace can open this program's file through the
-/// `/proc/PID/exe` of a process that is about to execute another one, undumpable or not, and can
-/// write to it later (CVE-2019-5736). So for such a container the program runs from where nobody can
-/// write to it.
-fn seal_program(
+/// A program that embeds the library is not run anew. It is told where the container's own processes
+/// could reach its file.
+fn refuse_unsealed(
     container: &Container,
     saved: &Saved,
     config: &Config,
     process: &Process,
-    request: &Request<'_>,
 ) -> Result<()> {
-    if saved.namespaces.iter().any(|n| n == NamespaceKind::User.name()) {
+    if has_user_namespace(saved) {
         return Ok(());
     }
     let looks = |p: &Process| {
@@ -171,14 +185,17 @@ fn seal_program(
     if !before || seal::is_sealed() {
         return Ok(());
     }
-    if request.may_replace_program {
-        return Err(seal::run_sealed());
-    }
     Err(Error::new(
         Kind::Refused,
         "the container's processes have CAP_SYS_PTRACE and could change this program's file",
     )
     .hint("use the stockade program for it, which runs itself from a read-only mount then"))
+}
+
+/// What a process of ours has before it is changed. Lowering it needs a right, so that what it is
+/// already is left alone.
+fn oom_score() -> Option<i32> {
+    std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()
 }
 
 fn process_of(saved: &Saved, init: &OwnedFd, config: &Config, asked: Asked<'_>) -> Result<Process> {
@@ -327,6 +344,9 @@ impl Join<'_> {
         armed.kept.extend(more);
         armed.kept.sort_unstable();
         let foreign_ids = kinds.contains(&NamespaceKind::User);
+        // The container's, whatever this process has: as in runc.
+        let oom_score_adj =
+            plan.details.tuning.oom_score_adj.map(|adj| adj.to_string().into_bytes());
         let exec = ArmedExec {
             init: pidfd,
             kinds: kinds.into_iter().map(namespaces::flag).collect(),
@@ -334,6 +354,7 @@ impl Join<'_> {
             cgroup: into,
             foreign_ids,
             cpus: plan.details.tuning.exec_affinity.0.map(Cpus::of),
+            oom_score_adj,
             armed,
         };
         let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;

@@ -4,6 +4,7 @@
 
 use super::state::{Container, Status};
 use crate::error::{Error, Kind, Result};
+use crate::plan::oci;
 use crate::plan::values::quote;
 use crate::sys::process;
 use std::os::fd::AsFd;
@@ -12,9 +13,8 @@ use std::os::fd::AsFd;
 pub(crate) fn kill(container: &Container, signal: i32, all: bool) -> Result<()> {
     let saved = container.saved()?;
     let id = quote(container.id());
-    // Without a pid namespace the end of its init does not end the others.
-    let own_pids = saved.namespaces.iter().any(|n| n == "pid");
-    let all = all || (signal == libc::SIGKILL && !own_pids);
+    // Without a pid namespace of its own the end of its init does not end the others.
+    let all = all || (signal == libc::SIGKILL && !has_own_pids(container)?);
     let Some(init) = saved.init()? else {
         // A container that shares the host's pid namespace has no init whose end ends all.
         if all && super::signal_all(&saved, signal)? {
@@ -28,4 +28,12 @@ pub(crate) fn kill(container: &Container, signal: i32, all: bool) -> Result<()> 
     }
     process::pidfd_send_signal(init.as_fd(), signal)
         .map_err(|e| Error::os(format!("send signal {signal} to container {id}"), e))
+}
+
+/// Whether its pid namespace was made for it, and is not the host's or another container's.
+fn has_own_pids(container: &Container) -> Result<bool> {
+    let config = oci::parse(&container.config()?)?;
+    let linux = config.linux.as_ref();
+    let pid = linux.and_then(|l| l.namespaces.iter().find(|n| n.kind == "pid"));
+    Ok(pid.is_some_and(|n| n.path.as_os_str().is_empty()))
 }

@@ -347,6 +347,14 @@ pub(super) fn open_null() -> Result<OwnedFd> {
 }
 
 pub(super) fn check_preserved(count: u32) -> Result<()> {
+    // fs.nr_open's default; no process has more.
+    if count > 1 << 20 {
+        return Err(Error::new(
+            Kind::InvalidConfig,
+            format!("cannot preserve {count} descriptors: nobody can have that many open"),
+        )
+        .hint("--preserve-fds N hands on the descriptors from 3 to 2+N"));
+    }
     for fd in 3..3 + count.cast_signed() {
         fs::stat(io::well_known(fd)).map_err(|e| {
             Error::os(format!("preserve descriptor {fd}"), e)
