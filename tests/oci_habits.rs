@@ -50,7 +50,8 @@ fn a_directory_that_the_user_may_not_enter_can_be_where_the_program_starts() {
     // Without CAP_DAC_OVERRIDE: root of the container may not enter it, set-up may.
     assert_eq!(c.exec_with(&["--user", "0"], &["id", "-u"]).trim(), "0");
     // One that is not there is made, and one that nobody may enter is an error.
-    assert!(c.fails(&["exec", "--cwd", "/etc/passwd", "ID", "true"]).contains("working directory"));
+    let said = c.fails(&["exec", "--cwd", "/etc/passwd", "ID", "true"]);
+    assert!(said.contains("chdir to cwd (\"/etc/passwd\") set in config.json failed"), "{said}");
 }
 
 /// Whatever processors its maker may use, a container's are its cpuset's; exec's are as asked.
@@ -458,4 +459,64 @@ fn a_low_limit_on_descriptors_is_said_and_leaves_nothing() {
     for many in ["2147483648", "4294967295"] {
         assert!(c.fails(&["create", "--preserve-fds", many, "ID"]).contains("descriptors"));
     }
+}
+
+/// Profiles from before Linux 5.8 do not know the call by which the program is looked for.
+#[test]
+fn a_program_is_found_in_path_under_a_filter_that_denies_to_ask_for_it() {
+    need_root!();
+    for denied in [&["faccessat2"][..], &["faccessat2", "faccessat", "access"]] {
+        for (program, found) in [("true", true), ("there-is-none", false)] {
+            let c = Bundle::new(|c| {
+                c["process"]["args"] = json!([program]);
+                c["process"]["env"] = json!(["PATH=/nowhere:/usr/local/bin:/sbin:/bin"]);
+                c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [{"names": denied, "action": "SCMP_ACT_ERRNO"}]});
+            });
+            let (ok, text) = run(&c);
+            assert_eq!(ok, found, "{denied:?}: {text}");
+            assert!(found || text.contains("not found in $PATH"), "{denied:?}: {text}");
+        }
+    }
+}
+
+/// As runc takes them: from the root.
+#[test]
+fn masked_and_read_only_paths_may_be_relative() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["sh", "-c", "cat etc/secret; : 2>&1 >etc/kept/x"]);
+        c["root"]["readonly"] = json!(false);
+        c["linux"]["maskedPaths"] = json!(["etc/secret"]);
+        c["linux"]["readonlyPaths"] = json!(["etc/kept"]);
+    });
+    std::fs::create_dir_all(c.rootfs().join("etc/kept")).unwrap();
+    std::fs::write(c.rootfs().join("etc/secret"), "told").unwrap();
+    let (ok, text) = run(&c);
+    assert!(!ok && !text.contains("told") && text.contains("Read-only"), "{text}");
+}
+
+/// Who asks while it is being made hears so, and not that it has stopped.
+#[test]
+fn a_container_in_the_making_is_creating() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["hooks"] = json!({"createRuntime": [{"path": "/bin/sh",
+            "args": ["sh", "-c", "until [ -e go ]; do sleep 0.02; done"]}]});
+    });
+    let mut maker = c.command(&["create", "ID"]).spawn().unwrap();
+    let mut seen = Vec::new();
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !seen.iter().any(|s| s == "creating") || seen.len() < 20 {
+        assert!(Instant::now() < patience, "{seen:?}");
+        let o = c.call(&["state", "ID"]);
+        if o.status.success() {
+            let state: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+            seen.push(state["status"].as_str().unwrap().to_owned());
+        }
+    }
+    std::fs::write(c.dir().join("go"), "").unwrap();
+    assert!(maker.wait().unwrap().success());
+    assert!(seen.iter().all(|s| s == "creating"), "{seen:?}");
+    assert_eq!(c.state()["status"], "created");
 }

@@ -23,11 +23,21 @@ pub(super) fn begins() -> u64 {
     now
 }
 
-/// As far as can be told: where the call itself is denied (by a filter around us) execve decides.
+/// Whether it may be executed, as far as a filter lets us ask: a profile that is older than one of the
+/// calls denies it. Where none is permitted execve decides.
 fn may_execute(path: &core::ffi::CStr) -> sys::Result<()> {
+    let denied = |e: &Errno| e.0 == libc::EPERM || e.0 == libc::ENOSYS;
     match sys::fs::may_execute(path) {
-        Err(e) if e.0 == libc::EPERM || e.0 == libc::ENOSYS => Ok(()),
-        other => other,
+        Err(e) if denied(&e) => {}
+        other => return other,
+    }
+    match sys::fs::may_execute_by_real_ids(path) {
+        Err(e) if denied(&e) => {}
+        other => return other,
+    }
+    match sys::fs::open_at(sys::fs::cwd(), path, libc::O_PATH, 0) {
+        Err(e) if !denied(&e) => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -51,7 +61,7 @@ pub(super) fn execute(armed: &Armed) -> Failure {
     for (index, path) in (0..).zip(&armed.candidates) {
         let errno = match &armed.stub {
             None if !armed.one_exec => process::execve(path, &armed.argv, &armed.envp),
-            None => match sys::fs::may_execute(path) {
+            None => match may_execute(path) {
                 Ok(()) => process::execve(path, &armed.argv, &armed.envp),
                 Err(e) => e,
             },
@@ -63,7 +73,7 @@ pub(super) fn execute(armed: &Armed) -> Failure {
         };
         match errno.0 {
             // It was there, so it is a script whose interpreter is not; and the one call is used up.
-            libc::ENOENT if armed.one_exec && sys::fs::may_execute(path).is_ok() => {
+            libc::ENOENT if armed.one_exec && may_execute(path).is_ok() => {
                 return Failure(Step::Exec, index, errno);
             }
             libc::ENOENT | libc::ENOTDIR => {}

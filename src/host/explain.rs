@@ -4,7 +4,7 @@
 
 use crate::child::detached::SIGNALLED;
 use crate::error::{Error, Kind};
-use crate::plan::detail::{Hook, MountSource};
+use crate::plan::detail::{Hook, Lifetime, MountSource};
 use crate::plan::seccomp::notify::{Answer, answer, execve};
 use crate::plan::values::quote;
 use crate::plan::{MountStep, Plan, RootSource, Seccomp};
@@ -41,6 +41,10 @@ pub(crate) fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: us
                 )
             },
         ),
+        // runc's words for a container's.
+        Step::Cwd if plan.details.lifetime != Lifetime::Tied => {
+            format!("chdir to cwd ({}) set in config.json failed", quote(&p.cwd))
+        }
         Step::Cwd => format!("change to the working directory {}", quote(&p.cwd)),
         Step::CwdEscaped => format!("the working directory {} is outside the root", quote(&p.cwd)),
         Step::Uid => format!("become user {}", p.uid),

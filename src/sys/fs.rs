@@ -379,6 +379,14 @@ pub fn may_execute(path: &CStr) -> Result<()> {
     .map(drop)
 }
 
+/// `faccessat(path, X_OK)`, for whom a filter denies [`may_execute`]'s call, which is younger. By the
+/// real ids, which set-up has made the effective ones.
+pub fn may_execute_by_real_ids(path: &CStr) -> Result<()> {
+    // SAFETY: the path is a live C string.
+    check(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::X_OK) })
+        .map(drop)
+}
+
 /// Whether what the path leads to is on a mount that is read-only: `faccessat(W_OK)` says so before
 /// it says anything about who may write.
 pub fn is_on_read_only_mount(path: &CStr) -> bool {

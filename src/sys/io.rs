@@ -2,7 +2,7 @@
 
 pub use super::pty::{
     copy_window_size, keep_line_ends, pty_peer, set_controlling_terminal, set_window_size,
-    unlock_pty,
+    unlock_pty, window_size,
 };
 use super::{Errno, Result, check, check_int, int};
 use libc::{c_int, c_void};

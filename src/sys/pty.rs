@@ -32,6 +32,14 @@ pub fn unlock_pty(master: BorrowedFd<'_>) -> Result<()> {
         .map(drop)
 }
 
+/// Columns and rows of a terminal (`TIOCGWINSZ`).
+pub fn window_size(terminal: BorrowedFd<'_>) -> Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one winsize to the live local.
+    check_int(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok((size.ws_col, size.ws_row))
+}
+
 /// Sets the window size of a terminal: columns, rows.
 pub fn set_window_size(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

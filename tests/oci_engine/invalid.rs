@@ -56,7 +56,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() {
         ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}])),
         ("/linux/rootfsPropagation", json!("sideways")),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1}})),
-        ("/linux/maskedPaths", json!(["relative"])),
+        ("/linux/maskedPaths", json!(["/."])),
         ("/linux/readonlyPaths", json!(["/"])),
         ("/linux/personality", json!({"domain": "PDP11"})),
         ("/linux/netDevices", json!({"eth0": {}})),

@@ -282,7 +282,11 @@ pub(super) enum Until {
 
 /// Makes it.
 pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until) -> Result<Made> {
-    let prepared = prepare(id, request)?;
+    let mut prepared = prepare(id, request)?;
+    if until == Until::Foreground && request.console_socket.is_none() {
+        let size = &mut prepared.plan.details.terminal.size;
+        *size = size.or_else(super::foreground::callers_size);
+    }
     let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
     let asked = cgroups::Asked::new(&prepared.config, id, request)?;
     let mut found = asked.look()?;

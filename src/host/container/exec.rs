@@ -71,7 +71,7 @@ pub(crate) fn exec(
     let config = oci::parse(&container.config()?)?;
     let process = process_of(&saved, &init, &config, request.process)?;
     refuse_unsealed(container, &saved, &config, &process)?;
-    let (plan, exposed, warnings) = prepare(&saved, &init, &config, &process, request)?;
+    let (mut plan, exposed, warnings) = prepare(&saved, &init, &config, &process, request)?;
     let sockets = Sockets::connect(request, plan.process.terminal)?;
     // Before there is a process that one of them could be about.
     let signals = if request.detach { None } else { Some(Signals::collect()?) };
@@ -81,6 +81,10 @@ pub(crate) fn exec(
         (None, true) => Console::Kept(&kept),
         (None, false) => Console::None,
     };
+    if matches!(console, Console::Kept(_)) {
+        let size = &mut plan.details.terminal.size;
+        *size = size.or_else(foreground::callers_size);
+    }
     let plain_lines = console.is_read_by_no_terminal();
     let join = Join { saved: &saved, init: &init, plan: &plan, exposed, plain_lines };
     let (launched, early) = join.launch(request)?;

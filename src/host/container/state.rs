@@ -212,6 +212,8 @@ impl Container {
 
     pub(crate) fn state_of(&self, saved: Saved, alive: bool) -> State {
         let status = match saved.status {
+            // Somebody is at it, and has made no process yet.
+            Status::Creating if saved.pid == 0 && self.is_being_made() => Status::Creating,
             _ if !alive => Status::Stopped,
             Status::Running if super::is_frozen(&saved) => Status::Paused,
             other => other,
@@ -227,6 +229,10 @@ impl Container {
             created: saved.created,
             owner: saved.owner,
         }
+    }
+
+    fn is_being_made(&self) -> bool {
+        self.entry().is_ok_and(|entry| entry.is_locked())
     }
 
     pub(crate) fn processes(&self) -> Result<Vec<i32>> {

@@ -224,6 +224,15 @@ impl Entry {
         Ok(self)
     }
 
+    /// Whether somebody else has the lock.
+    pub(crate) fn is_locked(&self) -> bool {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        fs::open_beneath(self.dir.as_fd(), c".", flags, 0, Resolve::Beneath).is_ok_and(|copy| {
+            nix::fcntl::Flock::lock(copy, nix::fcntl::FlockArg::LockSharedNonblock)
+                .is_err_and(|(_, e)| e == nix::errno::Errno::EWOULDBLOCK)
+        })
+    }
+
     /// Lets others have the lock.
     pub(crate) fn unlock(&mut self) {
         self.locked = None;

@@ -56,12 +56,12 @@ pub(super) fn steps(
     }
     steps.push(MountStep::WorkingDirectory { target: mounts::clean(Path::new(&process.cwd)) });
     for path in &linux.readonly_paths {
-        let target = absolute("linux.readonlyPaths", path)?;
+        let target = below_root("linux.readonlyPaths", path)?;
         steps.push(MountStep::ReadOnly { target });
     }
     let mut seen = BTreeSet::new();
     for path in linux.masked_paths.iter().filter(|path| seen.insert(*path)) {
-        steps.push(MountStep::Mask { target: absolute("linux.maskedPaths", path)? });
+        steps.push(MountStep::Mask { target: below_root("linux.maskedPaths", path)? });
     }
     cgroups_last(&mut steps);
     Ok(steps)
@@ -87,11 +87,16 @@ fn cgroups_last(steps: &mut Vec<MountStep>) {
     steps.push(step);
 }
 
-fn absolute(what: &str, path: &Path) -> Result<PathBuf> {
-    if path.is_absolute() && path != Path::new("/") {
-        return Ok(mounts::clean(path));
+/// A path below the root, from which a relative one counts, as in runc.
+fn below_root(what: &str, path: &Path) -> Result<PathBuf> {
+    let clean = mounts::clean(&Path::new("/").join(path));
+    if clean != Path::new("/") {
+        return Ok(clean);
     }
-    Err(bad(format!("{} in {what} is no absolute path", shown(path)), "begin it with /"))
+    Err(bad(
+        format!("{} in {what} is the root", shown(path)),
+        "name what is below it; root.readonly makes the whole root read-only",
+    ))
 }
 
 /// The devices that the specification gives to every container.
