@@ -17,7 +17,8 @@
 mod control;
 mod exec;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::host::cgroup::container::Manager;
 use crate::host::container as engine;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub enum CgroupManager {
     /// stockade, in the cgroup file systems.
     #[default]
     Cgroupfs,
-    /// systemd.
+    /// systemd, as a scope: on hosts with cgroup v2 alone.
     Systemd,
     /// Nobody: the container stays in the caller's cgroup, and limits are an error.
     Disabled,
@@ -150,7 +151,6 @@ impl Runtime {
     /// # Errors
     /// The configuration makes no sense, or not on this host; nothing is left behind.
     pub fn create(&self, id: &str, options: &CreateOptions) -> Result<Container> {
-        self.check_manager()?;
         engine::create(self.store()?, id, &self.request(options)).map(|inner| Container { inner })
     }
 
@@ -176,7 +176,6 @@ impl Runtime {
         started: &mut dyn FnMut(&Started),
         warned: &mut dyn FnMut(&str),
     ) -> Result<i32> {
-        self.check_manager()?;
         let how = engine::run::How { detach: run.detach, keep: run.keep, subreaper: run.subreaper };
         engine::run::run(self.store()?, id, &self.request(options), how, started, warned)
     }
@@ -184,7 +183,7 @@ impl Runtime {
     /// An existing container.
     ///
     /// # Errors
-    /// There is none of this id ([`Kind::NotFound`]), or its state cannot be trusted.
+    /// There is none of this id ([`NotFound`](crate::Kind::NotFound)), or its state cannot be trusted.
     pub fn load(&self, id: &str) -> Result<Container> {
         engine::state::Container::load(self.store()?, id).map(|inner| Container { inner })
     }
@@ -220,17 +219,6 @@ impl Runtime {
         engine::store::Store::open(&self.root)
     }
 
-    fn check_manager(&self) -> Result<()> {
-        match self.cgroup_manager {
-            CgroupManager::Cgroupfs | CgroupManager::Disabled => Ok(()),
-            CgroupManager::Systemd => Err(Error::new(
-                Kind::Unsupported,
-                "the systemd cgroup manager is not supported yet",
-            )
-            .hint("leave --systemd-cgroup away: the cgroupfs manager makes the same limits")),
-        }
-    }
-
     fn request<'a>(&self, o: &'a CreateOptions) -> engine::Request<'a> {
         engine::Request {
             bundle: &o.bundle,
@@ -242,7 +230,11 @@ impl Runtime {
             listen_fds: o.listen_fds,
             no_pivot: o.no_pivot,
             no_new_keyring: o.no_new_keyring,
-            cgroups: self.cgroup_manager != CgroupManager::Disabled,
+            cgroups: match self.cgroup_manager {
+                CgroupManager::Cgroupfs => Manager::Cgroupfs,
+                CgroupManager::Systemd => Manager::Systemd,
+                CgroupManager::Disabled => Manager::Disabled,
+            },
             rootless: self.rootless,
             may_restart: self.may_restart,
         }

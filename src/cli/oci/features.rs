@@ -88,8 +88,8 @@ fn document() -> Json {
             object([
                 ("v1", true.into()),
                 ("v2", true.into()),
-                ("systemd", false.into()),
-                ("systemdUser", false.into()),
+                ("systemd", true.into()),
+                ("systemdUser", true.into()),
                 ("rdma", true.into()),
             ]),
         ),

@@ -9,6 +9,7 @@
 pub(crate) mod container;
 mod dir;
 pub(crate) mod find;
+pub(crate) mod systemd;
 mod v1;
 mod v2;
 

@@ -7,6 +7,7 @@ use super::state::Saved;
 use crate::child::mounts::{ArmedSource, Hierarchy};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::{self, CgroupPath, ContainerCgroup, Found, Manager};
+use crate::host::cgroup::systemd::Unit;
 use crate::plan::oci::spec::{Config, Linux};
 use crate::sys::mount;
 use crate::sys::{cred, fs};
@@ -20,6 +21,7 @@ use std::path::Path;
 pub(super) struct Asked {
     path: CgroupPath,
     manager: Manager,
+    unit: Option<Unit>,
     rootless: bool,
     resources: LinuxResources,
     nodes: Vec<LinuxDevice>,
@@ -42,12 +44,22 @@ impl Asked {
             node.set_minor(d.minor);
             node
         });
+        let rootless =
+            request.rootless.unwrap_or_else(|| cred::euid() != 0 || super::in_user_namespace());
+        let unit = if request.cgroups == Manager::Systemd {
+            Some(Unit::new(&linux.cgroups_path, id, rootless, &config.annotations)?)
+        } else {
+            None
+        };
+        let path = match &unit {
+            Some(unit) => CgroupPath::new(Some(unit.cgroup().as_ref()), id)?,
+            None => CgroupPath::new(asked, id)?,
+        };
         Ok(Asked {
-            path: CgroupPath::new(asked, id)?,
-            manager: if request.cgroups { Manager::Cgroupfs } else { Manager::Disabled },
-            rootless: request
-                .rootless
-                .unwrap_or_else(|| cred::euid() != 0 || super::in_user_namespace()),
+            path,
+            manager: request.cgroups,
+            unit,
+            rootless,
             resources: linux.resources.clone().unwrap_or_default(),
             nodes: nodes.collect(),
         })
@@ -58,11 +70,24 @@ impl Asked {
         Found::look(container::Request {
             path: &self.path,
             manager: self.manager,
+            unit: self.unit.as_ref(),
             rootless: self.rootless,
             resources: &self.resources,
             nodes: &self.nodes,
         })
     }
+}
+
+/// What is where the configuration says, for a container of which nothing else is known. A path
+/// that starts with no slash is systemd's.
+pub(super) fn at(asked: &str, id: &str) -> Result<ContainerCgroup> {
+    if asked.starts_with('/') {
+        return ContainerCgroup::at(&CgroupPath::new(Some(asked.as_ref()), id)?, None);
+    }
+    let user = cred::euid() != 0 || super::in_user_namespace();
+    let unit = Unit::new(asked, id, user, &BTreeMap::new())?;
+    let path = CgroupPath::new(Some(unit.cgroup().as_ref()), id)?;
+    ContainerCgroup::at(&path, Some(unit.kept()))
 }
 
 /// For state.json.

@@ -3,11 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::create::Left;
-use super::hooks;
 use super::state::{CONFIG, Container, Saved, Status};
 use super::store::{Entry, Store};
+use super::{cgroups, hooks};
 use crate::error::{Error, Kind, Result};
-use crate::host::cgroup::container::{CgroupPath, ContainerCgroup};
 use crate::plan::oci;
 use crate::plan::values::quote;
 use crate::sys::{io, process};
@@ -59,8 +58,9 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
 fn remove_damaged(entry: &Entry) -> Result<()> {
     let config = entry.read(CONFIG).and_then(|bytes| oci::parse(&bytes));
     let path = config.as_ref().ok().and_then(|c| c.linux.as_ref()).map(|l| &l.cgroups_path);
-    if let Some(path) = path.filter(|p| p.starts_with('/')) {
-        let mut cgroup = ContainerCgroup::at(&CgroupPath::new(Some(path.as_ref()), entry.id())?)?;
+    let for_systemd = |p: &str| !p.contains('/') && p.matches(':').count() == 2;
+    if let Some(path) = path.filter(|p| p.starts_with('/') || for_systemd(p)) {
+        let mut cgroup = cgroups::at(path, entry.id())?;
         cgroup.kill_all()?;
         cgroup.delete()?;
     }

@@ -71,8 +71,9 @@ impl Launch<'_> {
         check_preserved(d.preserved_fds)?;
         let null = open_null()?;
         let joins_user = opened.iter().any(|o| o.kind == NamespaceKind::User);
-        // The v1 hierarchies are joined by the child, so the namespace comes after.
-        let late = self.cgroup_paths.paths.keys().any(|controller| !controller.is_empty());
+        // The v1 hierarchies are joined by the child, and systemd moves it, so the namespace comes after.
+        let late = self.cgroup_paths.unit.is_some()
+            || self.cgroup_paths.paths.keys().any(|controller| !controller.is_empty());
         let detached = self.detached(&d.hooks)?;
         let (state, output) = (copy(&detached.state)?, copy(&detached.output)?);
         let flags = clone_flags(plan, late);
@@ -132,7 +133,7 @@ impl Launch<'_> {
         sources::send(&pending, plan.namespaces.user.as_ref(), saved.pid, launched.socket.as_fd())
             .map_err(|e| launched.last_words().map_or(e, |fail| launched.explain(plan, fail)))?;
         drop(armed);
-        self.make_cgroups()?;
+        self.make_cgroups(saved.pid)?;
         self.send_cgroups(&launched)?;
         self.follow(&launched, saved, state.as_ref(), output.as_ref())?;
         Ok(launched)
@@ -209,9 +210,9 @@ impl Launch<'_> {
     }
 
     /// While the child mounts.
-    fn make_cgroups(&self) -> Result<()> {
+    fn make_cgroups(&self, pid: i32) -> Result<()> {
         if let Some(found) = self.found.borrow_mut().take() {
-            let made = found.create()?;
+            let made = found.with_init(pid).create()?;
             *self.cgroup.borrow_mut() = Some(made);
         }
         Ok(())

@@ -23,7 +23,7 @@ pub mod state;
 pub mod store;
 
 use crate::error::Result;
-use crate::host::cgroup::container::ContainerCgroup;
+use crate::host::cgroup::container::{ContainerCgroup, Manager};
 use state::Saved;
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(crate) struct Request<'a> {
     pub(crate) listen_fds: u32,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
-    pub(crate) cgroups: bool,
+    pub(crate) cgroups: Manager,
     pub(crate) rootless: Option<bool>,
     pub(crate) may_restart: bool,
 }
@@ -107,7 +107,7 @@ fn thaw(saved: &Saved) -> Result<()> {
 /// Kills what is still in its cgroups, and removes them.
 fn remove_cgroup(saved: &Saved) -> Result<()> {
     match cgroups::open(saved)? {
-        Some(mut cgroup) if cgroup.exists() => {
+        Some(mut cgroup) if cgroup.is_left() => {
             cgroup.kill_all()?;
             cgroup.delete()
         }

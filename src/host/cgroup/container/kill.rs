@@ -74,6 +74,13 @@ impl ContainerCgroup {
         let mut thawed = false;
         let mut first = None;
         let mut tries = TRIES;
+        if let Some(unit) = &self.unit {
+            // Before the directories: whatever systemd says of its unit, they go.
+            match unit.stop() {
+                Ok(()) => self.unit = None,
+                Err(e) => first = Some(e),
+            }
+        }
         for at in 0..self.parts.len() {
             let quick = self.parts.get(at).map_or(Ok(()), remove_once);
             let Err(e) = quick else {

@@ -50,6 +50,20 @@ pub(super) fn directories(
     Ok(())
 }
 
+/// Opens what systemd has made.
+pub(super) fn of_unit(parts: &mut [Part]) -> Result<()> {
+    for part in parts {
+        let dir = part
+            .top
+            .below(&part.path)
+            .map_err(|e| Error::os(format!("open the unit's cgroup {}", part.full_path()), e))?;
+        // systemd gives only those controllers that it has properties for.
+        enable_controllers(part, &dir)?;
+        part.dir = Some(dir);
+    }
+    Ok(())
+}
+
 /// Makes the directory in the hierarchy of v2 that has no controllers (hybrid).
 pub(super) fn unified(parts: &mut Vec<Part>, request: &Request<'_>, made: &mut Made) -> Result<()> {
     let Some(at) = parts.iter().position(|p| p.v2) else { return Ok(()) };

@@ -37,6 +37,7 @@ pub(crate) use path::CgroupPath;
 pub use stats::Stats;
 
 use super::dir::Dir;
+use super::systemd;
 use crate::error::{Error, Kind, Result};
 use oci_spec::runtime::{LinuxDevice, LinuxResources};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub(crate) enum Manager {
     /// This program, in the cgroup file system.
     #[default]
     Cgroupfs,
+    /// systemd, as a unit. On v2 alone.
+    Systemd,
     /// Nobody: the container stays where its maker is, and has no limits.
     Disabled,
 }
@@ -61,6 +64,8 @@ pub(crate) struct Request<'a> {
     pub path: &'a CgroupPath,
     /// By whom.
     pub manager: Manager,
+    /// What systemd is to make, with that manager. Its cgroup is the path.
+    pub unit: Option<&'a systemd::Unit>,
     /// The caller may lack rights, in a user namespace or as an ordinary user: device rules that
     /// it may not set are let pass (such a user cannot make device nodes either), and where no
     /// path was asked for, a hierarchy that it may not write to is left out.
@@ -83,6 +88,9 @@ pub(crate) struct Saved {
     /// name that somebody else has made is not taken for ours. Empty before they are made.
     #[serde(default)]
     pub inodes: BTreeMap<String, u64>,
+    /// systemd's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<systemd::Kept>,
 }
 
 /// One hierarchy, and the container's directory in it.
@@ -113,6 +121,8 @@ pub(crate) struct Found<'a> {
     rules: devices::Rules,
     /// What of it is made already.
     made: make::Made,
+    /// The container's process, of which systemd makes a unit.
+    init: Option<i32>,
 }
 
 impl<'a> Found<'a> {
@@ -125,8 +135,11 @@ impl<'a> Found<'a> {
         limits::check(request.resources)?;
         let rules = devices::Rules::of_container(request.resources, request.nodes)?;
         let parts = match request.manager {
-            Manager::Cgroupfs => {
+            Manager::Cgroupfs | Manager::Systemd => {
                 let parts = places::parts(request.path)?;
+                if request.manager == Manager::Systemd && !is_v2(&parts) {
+                    return Err(no_v1());
+                }
                 // Also before the caller writes down that they are its own: whoever cleans up
                 // after a killed creator kills what is inside.
                 make::refuse_taken(&parts)?;
@@ -137,8 +150,8 @@ impl<'a> Found<'a> {
                 Vec::new()
             }
         };
-        let found = Found { request, parts, rules, made: make::Made::default() };
-        if found.request.manager == Manager::Cgroupfs {
+        let found = Found { request, parts, rules, made: make::Made::default(), init: None };
+        if found.request.manager != Manager::Disabled {
             limits::check_version(request.resources, is_v2(&found.parts))?;
         }
         Ok(found)
@@ -146,7 +159,8 @@ impl<'a> Found<'a> {
 
     /// What will be at [`ContainerCgroup::saved`], without inode numbers.
     pub(crate) fn saved(&self) -> Saved {
-        saved(self.request.manager, &self.parts)
+        let unit = self.request.unit.map(systemd::Unit::kept);
+        saved(self.request.manager, &self.parts, unit.as_ref())
     }
 
     /// Makes what a process has to be cloned into, if the rest can wait until it has begun: on a
@@ -156,6 +170,9 @@ impl<'a> Found<'a> {
     /// # Errors
     /// As of [`Found::create`].
     pub(crate) fn begin(&mut self) -> Result<bool> {
+        if self.request.unit.is_some() {
+            return Ok(true);
+        }
         if is_v2(&self.parts) {
             return Ok(false);
         }
@@ -168,18 +185,37 @@ impl<'a> Found<'a> {
         self.parts.iter().find(|p| p.v2).and_then(|p| p.dir.as_ref()).map(AsFd::as_fd)
     }
 
+    /// The container's process, which is cloned already, where [`Found::begin`] says that it may be.
+    pub(crate) fn with_init(mut self, pid: i32) -> Found<'a> {
+        self.init = Some(pid);
+        self
+    }
+
     /// Makes the directories and sets the limits; nobody is in them yet.
     ///
     /// # Errors
     /// A directory that is there and has processes or is frozen, a limit without its controller,
     /// a value that the kernel refuses. What was made is removed.
     pub(crate) fn create(self) -> Result<ContainerCgroup> {
-        let Found { request, mut parts, rules, mut made } = self;
-        let result = make::directories(&mut parts, &request, &mut made).and_then(|()| {
+        let Found { request, mut parts, rules, mut made, init } = self;
+        let rounded;
+        let mut resources = request.resources;
+        let there = match request.unit {
+            Some(unit) => {
+                let pid = init.ok_or_else(|| Error::new(Kind::Os, "a unit needs a process"))?;
+                rounded = unit.start(pid, resources)?;
+                resources = &rounded;
+                make::of_unit(&mut parts)
+            }
+            None => make::directories(&mut parts, &request, &mut made),
+        };
+        let result = there.and_then(|()| {
+            let unit = request.unit.map(systemd::Unit::kept);
             let mut cgroup =
-                ContainerCgroup { manager: request.manager, parts, warnings: Vec::new() };
-            if request.manager == Manager::Cgroupfs {
-                cgroup.set_up(&request, &rules)?;
+                ContainerCgroup { manager: request.manager, parts, unit, warnings: Vec::new() };
+            if request.manager != Manager::Disabled {
+                cgroup.set_limits(resources)?;
+                cgroup.set_devices(&rules, request.rootless)?;
             }
             Ok(cgroup)
         });
@@ -195,6 +231,7 @@ impl<'a> Found<'a> {
 pub(crate) struct ContainerCgroup {
     manager: Manager,
     parts: Vec<Part>,
+    unit: Option<systemd::Kept>,
     /// What was asked for and has no effect, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -213,31 +250,38 @@ impl ContainerCgroup {
     pub(crate) fn open(saved: &Saved) -> Result<ContainerCgroup> {
         let parts = match saved.manager {
             Manager::Disabled => Vec::new(),
-            Manager::Cgroupfs => places::reopen(saved)?,
+            Manager::Cgroupfs | Manager::Systemd => places::reopen(saved)?,
         };
-        Ok(ContainerCgroup { manager: saved.manager, parts, warnings: Vec::new() })
+        let unit = saved.unit.clone();
+        Ok(ContainerCgroup { manager: saved.manager, parts, unit, warnings: Vec::new() })
     }
 
     /// What is at this path, whoever made it: for a container of which nothing else is known.
     ///
     /// # Errors
     /// No cgroup file system.
-    pub(crate) fn at(path: &CgroupPath) -> Result<ContainerCgroup> {
+    pub(crate) fn at(path: &CgroupPath, unit: Option<systemd::Kept>) -> Result<ContainerCgroup> {
         let mut parts = places::parts(path)?;
         for part in &mut parts {
             part.dir = part.top.below(&part.path).ok();
         }
-        Ok(ContainerCgroup { manager: Manager::Cgroupfs, parts, warnings: Vec::new() })
+        let manager = if unit.is_some() { Manager::Systemd } else { Manager::Cgroupfs };
+        Ok(ContainerCgroup { manager, parts, unit, warnings: Vec::new() })
     }
 
     /// For state.json.
     pub(crate) fn saved(&self) -> Saved {
-        saved(self.manager, &self.parts)
+        saved(self.manager, &self.parts, self.unit.as_ref())
     }
 
     /// Whether any of the directories is there.
     pub(crate) fn exists(&self) -> bool {
         self.parts.iter().any(|p| p.dir.is_some())
+    }
+
+    /// Whether there is something to be removed: a unit that has failed has no directory any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.exists() || self.unit.is_some()
     }
 
     /// The directory for CLONE_INTO_CGROUP: of v2, and on a hybrid host, where a write to
@@ -278,12 +322,10 @@ impl ContainerCgroup {
             let rules = devices::Rules::of_container(resources, &[])?;
             self.set_devices(&rules, false)?;
         }
-        self.set_limits(resources)
-    }
-
-    fn set_up(&mut self, request: &Request<'_>, rules: &devices::Rules) -> Result<()> {
-        self.set_limits(request.resources)?;
-        self.set_devices(rules, request.rootless)
+        let Some(unit) = &self.unit else { return self.set_limits(resources) };
+        let (whole, period) = v2::with_what_holds(self.need("", "linux.resources")?, resources)?;
+        let rounded = unit.set(&whole, period)?;
+        self.set_limits(&rounded)
     }
 
     fn set_limits(&mut self, resources: &LinuxResources) -> Result<()> {
@@ -349,8 +391,16 @@ fn is_v2(parts: &[Part]) -> bool {
     !parts.is_empty() && parts.iter().all(|p| p.v2)
 }
 
-fn saved(manager: Manager, parts: &[Part]) -> Saved {
-    let mut saved = Saved { manager, ..Saved::default() };
+fn no_v1() -> Error {
+    let text = "the systemd cgroup manager needs cgroup v2, and this host's controllers are on v1";
+    Error::new(Kind::Unsupported, text).hint(
+        "boot with systemd.unified_cgroup_hierarchy=1, or leave --systemd-cgroup away: the cgroupfs \
+         manager makes the same limits",
+    )
+}
+
+fn saved(manager: Manager, parts: &[Part], unit: Option<&systemd::Kept>) -> Saved {
+    let mut saved = Saved { manager, unit: unit.cloned(), ..Saved::default() };
     for part in parts {
         let inode = part.dir.as_ref().and_then(|d| d.id().ok());
         for controller in &part.controllers {

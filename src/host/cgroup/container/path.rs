@@ -34,9 +34,9 @@ impl CgroupPath {
         };
         let text = asked.to_str().ok_or_else(|| bad("is not UTF-8"))?;
         if !text.contains('/') && text.matches(':').count() == 2 {
-            return Err(bad("is one for systemd (slice:prefix:name), which is not supported yet")
+            return Err(bad("is one for systemd (slice:prefix:name)")
                 .with_kind(Kind::Unsupported)
-                .hint("use the cgroupfs driver, and a path such as /containers/web"));
+                .hint("say --systemd-cgroup, or give a path such as /containers/web"));
         }
         if text.contains(['\0', '\n']) {
             return Err(bad("has a character that no cgroup's name can have"));

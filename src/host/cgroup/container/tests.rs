@@ -102,7 +102,7 @@ impl Drop for Place {
 }
 
 fn request<'a>(path: &'a CgroupPath, resources: &'a LinuxResources) -> Request<'a> {
-    Request { path, manager: Manager::Cgroupfs, rootless: false, resources, nodes: &[] }
+    Request { path, manager: Manager::Cgroupfs, unit: None, rootless: false, resources, nodes: &[] }
 }
 
 /// A process that goes into a container's cgroups as the engine's does and becomes a shell.

@@ -96,6 +96,32 @@ fn memory(dir: &Dir, m: &LinuxMemory) -> Result<()> {
     Ok(())
 }
 
+/// The same with what a unit's properties need beside it and nobody has said: the limit that a swap
+/// limit is the sum with, the quota of a period; and the period that holds. Refuses, where that was
+/// asked for, what would kill at once.
+pub(super) fn with_what_holds(dir: &Dir, r: &LinuxResources) -> Result<(LinuxResources, u64)> {
+    let mut out = r.clone();
+    if let Some(m) = out.memory_mut() {
+        if m.check_before_update() == Some(true) {
+            refuse_below_usage(dir, set(m.limit()), set(m.swap()))?;
+        }
+        if set(m.limit()).is_none() && set(m.swap()).is_some() {
+            m.set_limit(current(dir, "memory.max"));
+        }
+    }
+    let max = dir.read("cpu.max").unwrap_or_default();
+    let mut words = max.split_whitespace();
+    let quota = words.next().and_then(|w| w.parse().ok());
+    let period = words.next().and_then(|w| w.parse().ok()).unwrap_or(100_000);
+    if let Some(c) = out.cpu_mut()
+        && set(c.period()).is_some()
+        && set(c.quota()).is_none()
+    {
+        c.set_quota(quota);
+    }
+    Ok((out, period))
+}
+
 /// v2 would kill until the new limit holds; v1 refuses it by itself.
 fn refuse_below_usage(dir: &Dir, limit: Option<i64>, sum: Option<i64>) -> Result<()> {
     let Some(usage) = dir.number("memory.current") else { return Ok(()) };
