@@ -520,3 +520,23 @@ fn a_container_in_the_making_is_creating() {
     assert!(seen.iter().all(|s| s == "creating"), "{seen:?}");
     assert_eq!(c.state()["status"], "created");
 }
+
+/// As with runc: by then it is a container like any other.
+#[test]
+fn a_poststart_hook_can_pause_and_update_its_container() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["sleep", "1000"]);
+        c["hooks"] = json!({"poststart": [{"path": "/bin/sh", "args": ["sh", "./hook"],
+            "timeout": 20, "env": ["PATH=/usr/bin:/bin"]}]});
+    });
+    let call = format!("{} --root {}", support::bin(), c.scratch.join("root").display());
+    let script = format!(
+        "{call} pause {0} && {call} resume {0} && {call} update --pids-limit 33 {0} && echo did >done",
+        c.id
+    );
+    std::fs::write(c.dir().join("hook"), script).unwrap();
+    let c = c.start();
+    assert_eq!(std::fs::read_to_string(c.dir().join("done")).unwrap(), "did\n");
+    assert_eq!(c.state()["status"], "running");
+}

@@ -290,7 +290,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
     let asked = cgroups::Asked::new(&prepared.config, id, request)?;
     let mut found = asked.look()?;
-    let mut entry = store.make(id)?;
+    let entry = store.make(id)?;
     let mut saved = first_state(id, &prepared, &entry)?;
     let made = RefCell::new(None);
     let poststop = prepared.plan.details.hooks.poststop.as_slice();
@@ -344,6 +344,8 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     }
     saved.store(&entry)?;
     if until != Until::Created {
+        // It runs: what these hooks call of us, such as `update`, is about a container like any other.
+        entry.unlock();
         super::start::poststart(&saved, &prepared.config)?;
     }
     let pidfd = undo.keep()?;

@@ -46,10 +46,13 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     io::write_whole(socket.as_fd(), &Message::Start.to_bytes())
         .map_err(|e| Error::os("tell the container's process to go on", e))?;
     outcome(&socket, config)?;
+    // It runs: what these hooks call of us, such as `update`, is about a container like any other.
+    entry.unlock();
     // The specification (runtime.md, Lifecycle, 9): what was made is undone.
     poststart(&saved, config).inspect_err(|_| {
         // The hook's error is the one to tell; what could not be removed is there for `delete`.
-        let _ = undo(&entry, &saved);
+        let again = container.entry().and_then(Entry::lock);
+        let _ = again.map(|now| if now.is(&entry) { undo(&now, &saved) } else { Ok(()) });
     })
 }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::values::quote;
 use crate::sys::fs::{self, Resolve};
 use crate::sys::{cred, io};
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,9 +19,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Longest id. A directory's name has 255 bytes; runc's users use at most 64.
 const MAX_ID: usize = 200;
+
+/// How long a container's state is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest pause between two looks at the lock.
+const MOST: Duration = Duration::from_millis(10);
 
 /// State and configurations are read up to this many bytes.
 pub(crate) const MAX_FILE: u64 = 16 << 20;
@@ -159,7 +166,7 @@ impl Store {
                 }
             })?;
         check_private(&dir, &format!("the state of {}", quote(id)))?;
-        Ok(Entry { store: self.clone(), id: id.to_owned(), name, dir, locked: None })
+        Ok(Entry { store: self.clone(), id: id.to_owned(), name, dir, locked: RefCell::default() })
     }
 }
 
@@ -193,7 +200,7 @@ pub struct Entry {
     name: CString,
     dir: OwnedFd,
     /// A second descriptor that holds the lock.
-    locked: Option<nix::fcntl::Flock<OwnedFd>>,
+    locked: RefCell<Option<nix::fcntl::Flock<OwnedFd>>>,
 }
 
 impl Entry {
@@ -205,14 +212,14 @@ impl Entry {
         self.dir.as_fd()
     }
 
-    /// Waits for the lock. Whoever held it may have removed the container.
-    pub(crate) fn lock(mut self) -> Result<Entry> {
+    /// Waits for the lock, but not for ever: a hook that calls us would wait for itself. Whoever held it
+    /// may have removed the container.
+    pub(crate) fn lock(self) -> Result<Entry> {
         let what = || format!("lock the state of {}", quote(&self.id));
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let copy = fs::open_beneath(self.dir.as_fd(), c".", flags, 0, Resolve::Beneath)
             .map_err(|e| Error::os(what(), e))?;
-        let lock = nix::fcntl::Flock::lock(copy, nix::fcntl::FlockArg::LockExclusive)
-            .map_err(|(_, e)| Error::os(what(), e))?;
+        let lock = self.wait(copy)?;
         let there = self.store.entry(&self.id)?;
         if !same(&self.dir, &there.dir) {
             return Err(Error::new(
@@ -220,8 +227,38 @@ impl Entry {
                 format!("container {} does not exist any more", quote(&self.id)),
             ));
         }
-        self.locked = Some(lock);
+        self.locked.replace(Some(lock));
         Ok(self)
+    }
+
+    fn wait(&self, mut dir: OwnedFd) -> Result<nix::fcntl::Flock<OwnedFd>> {
+        let began = Instant::now();
+        loop {
+            match nix::fcntl::Flock::lock(dir, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((again, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => {
+                    dir = again;
+                }
+                Err((_, e)) => {
+                    return Err(Error::os(format!("lock the state of {}", quote(&self.id)), e));
+                }
+            }
+            if began.elapsed() >= PATIENCE {
+                return Err(Error::new(
+                    Kind::Os,
+                    format!(
+                        "container {} is busy: another stockade has been at it for {} s",
+                        quote(&self.id),
+                        PATIENCE.as_secs()
+                    ),
+                )
+                .hint(
+                    "it may wait for one of the container's hooks; a hook cannot change its own",
+                ));
+            }
+            // Short at first: mostly it is held for a moment.
+            std::thread::sleep(began.elapsed().clamp(Duration::from_micros(200), MOST));
+        }
     }
 
     /// Whether somebody else has the lock.
@@ -234,8 +271,8 @@ impl Entry {
     }
 
     /// Lets others have the lock.
-    pub(crate) fn unlock(&mut self) {
-        self.locked = None;
+    pub(crate) fn unlock(&self) {
+        self.locked.replace(None);
     }
 
     /// Whether both are the same directory, which the descriptors keep from being another one's.
