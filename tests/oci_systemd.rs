@@ -164,6 +164,31 @@ fn a_container_is_a_scope_in_its_slice_and_goes_with_it() {
     assert!(!cgroup(&c).exists());
 }
 
+/// The unit is made after the process, which must not show in what either kind of namespace sees.
+#[test]
+fn its_cgroup_is_what_a_container_sees_in_whichever_namespaces() {
+    need_systemd!();
+    let namespaces = |c: &mut serde_json::Value, keep: &dyn Fn(&str) -> bool| {
+        c["linux"]["resources"] = json!({"pids": {"limit": 20}});
+        let list = c["linux"]["namespaces"].as_array_mut().unwrap();
+        list.retain(|n| keep(n["type"].as_str().unwrap()));
+    };
+    let host = bundle(|c| namespaces(c, &|kind| kind != "cgroup"));
+    let mapped = bundle(|c| {
+        namespaces(c, &|_| true);
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        for kind in ["uidMappings", "gidMappings"] {
+            c["linux"][kind] = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        }
+    });
+    for c in [host, mapped] {
+        start(&c);
+        assert_eq!(c.exec(&["cat", "/sys/fs/cgroup/pids.max"]), "20\n");
+        let own = std::fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+        assert!(own.trim().ends_with(&scope(&c)), "{own}");
+    }
+}
+
 #[test]
 fn a_run_in_the_foreground_leaves_no_unit() {
     need_systemd!();
