@@ -291,7 +291,6 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     if let Some(network) = network {
         network.join()?;
     }
-    armed.writes.sysctls(proc.as_ref())?;
     if let Some(detached) = pause {
         // In the namespaces that they are about, and with the host's files in sight.
         if let Some((root, built)) = &built {
@@ -299,6 +298,8 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
             rootfs::change_root(root, built)?;
         }
     }
+    // After the hooks and the network devices, which some of them are about.
+    armed.writes.sysctls(proc.as_ref())?;
     if !armed.hostname.is_empty() {
         sys::fs::set_hostname(&armed.hostname).at(Step::Hostname)?;
     }
