@@ -19,7 +19,7 @@ pub struct ArmedDetached {
     pub state: Option<OwnedFd>,
     /// Where what hooks print goes.
     pub output: Option<OwnedFd>,
-    /// Whether the host has hooks to run before the root is changed.
+    /// Whether the host has something to do before the root is changed: hooks, network devices.
     pub pause: bool,
     /// Hooks before the root is changed.
     pub create: Vec<ArmedHook>,

@@ -60,6 +60,15 @@ pub struct Joined {
     pub path: PathBuf,
 }
 
+/// A network device of the caller's network namespace that is moved into the run's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetDevice {
+    /// Its name there.
+    pub name: String,
+    /// Its name in the run.
+    pub new_name: String,
+}
+
 /// What makes the new root the root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RootChange {
@@ -281,6 +290,8 @@ pub struct Details {
     pub domainname: Option<String>,
     /// Paths below /proc/sys and their values.
     pub sysctls: Vec<(String, String)>,
+    /// Network devices that are moved.
+    pub net_devices: Vec<NetDevice>,
     /// The session keyring.
     pub keyring: Keyring,
     /// Hooks.

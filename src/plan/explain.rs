@@ -55,7 +55,12 @@ impl Plan {
             None => writeln!(f, "user namespace  the caller's: ids inside are ids outside")?,
         }
         let network = if self.namespaces.network { "none (only lo)" } else { "host" };
-        writeln!(f, "network         {network}")
+        writeln!(f, "network         {network}")?;
+        for device in &self.details.net_devices {
+            let (name, new) = (quote(&device.name), quote(&device.new_name));
+            writeln!(f, "net device      {name} moved in as {new}")?;
+        }
+        Ok(())
     }
 
     /// Names of the new namespaces, as /proc/PID/ns has them.

@@ -1,7 +1,8 @@
-//! The one network call of the engine itself: bringing up `lo`.
+//! The network calls of the engine itself: bringing up `lo`, and talking to rtnetlink.
 
-use super::{Result, check_int};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use super::{Errno, Result, check_int};
+use libc::c_void;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `IFF_UP | IFF_RUNNING`, in the width of `ifr_flags`.
 const UP_RUNNING: i16 = 0x41;
@@ -10,15 +11,17 @@ const UP_RUNNING: i16 = 0x41;
 const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
-/// Brings up the loopback interface of the current network namespace and returns a descriptor of
-/// the namespace, by its socket (`SIOCGSKNS`, Linux 4.9) and not by a path of some /proc.
-pub fn loopback_up() -> Result<OwnedFd> {
+fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> Result<OwnedFd> {
     // SAFETY: integers only.
-    let fd = check_int(unsafe {
-        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    })?;
+    let fd = check_int(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) })?;
     // SAFETY: a new descriptor that nobody else owns.
-    let sock = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Brings up the loopback interface of the current network namespace and returns a descriptor of
+/// the namespace, by its socket and not by a path of some /proc.
+pub fn loopback_up() -> Result<OwnedFd> {
+    let sock = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     // SAFETY: ifreq is integers and a union of plain data, for which all-zero is a value.
     let mut req: libc::ifreq = unsafe { core::mem::zeroed() };
     for (slot, byte) in req.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
@@ -28,8 +31,47 @@ pub fn loopback_up() -> Result<OwnedFd> {
     req.ifr_ifru.ifru_flags = UP_RUNNING;
     // SAFETY: SIOCSIFFLAGS reads one ifreq from the live local.
     check_int(unsafe { libc::ioctl(sock.as_raw_fd(), SIOCSIFFLAGS, &raw const req) }).map(drop)?;
+    namespace_of(sock.as_fd())
+}
+
+/// `ioctl(SIOCGSKNS)` (Linux 4.9): a socket's network namespace.
+pub fn namespace_of(sock: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: the call takes no argument.
     let namespace = check_int(unsafe { libc::ioctl(sock.as_raw_fd(), SIOCGSKNS) })?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
+}
+
+/// A socket of rtnetlink in this thread's network namespace.
+pub fn route_socket() -> Result<OwnedFd> {
+    socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
+}
+
+/// Receives what the kernel sends, and lets by what others do: `None`. What is longer than the
+/// buffer is `EMSGSIZE`.
+pub fn receive_from_kernel(sock: BorrowedFd<'_>, buf: &mut [u8]) -> Result<Option<usize>> {
+    // SAFETY: sockaddr_nl is integers, for which all-zero is a value.
+    let mut from: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::sockaddr_nl>()).unwrap_or(0);
+    loop {
+        // SAFETY: the pointers are to the live buffer, of that length, and to the two locals; the
+        // kernel writes at most `size` bytes of an address. With MSG_TRUNC only the result is longer.
+        let received = unsafe {
+            libc::recvfrom(
+                sock.as_raw_fd(),
+                buf.as_mut_ptr().cast::<c_void>(),
+                buf.len(),
+                libc::MSG_TRUNC,
+                (&raw mut from).cast::<libc::sockaddr>(),
+                &raw mut size,
+            )
+        };
+        match usize::try_from(received) {
+            Ok(_) if from.nl_pid != 0 => return Ok(None),
+            Ok(len) if len > buf.len() => return Err(Errno(libc::EMSGSIZE)),
+            Ok(len) => return Ok(Some(len)),
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
 }

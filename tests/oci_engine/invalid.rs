@@ -59,7 +59,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() {
         ("/linux/maskedPaths", json!(["/."])),
         ("/linux/readonlyPaths", json!(["/"])),
         ("/linux/personality", json!({"domain": "PDP11"})),
-        ("/linux/netDevices", json!({"eth0": {}})),
+        // Never one that the host may have: this would move it.
+        ("/linux/netDevices", json!({"no/device": {}})),
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/devices", json!([{"path": "/dev/x", "type": "q", "major": 1, "minor": 1}])),
         ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": -1, "minor": 1}])),

@@ -102,7 +102,7 @@ fn document() -> Json {
             object([("modes", texts(known::MEMORY_MODES)), ("flags", texts(known::MEMORY_FLAGS))]),
         ),
         ("mountExtensions", object([("idmap", built_in(true))])),
-        ("netDevices", built_in(false)),
+        ("netDevices", built_in(true)),
     ]);
     object([
         ("ociVersionMin", "1.0.0".into()),

@@ -7,7 +7,8 @@ use super::console::{self, Console};
 use super::launch::Launch;
 use super::state::{CONFIG, Container, OCI_VERSION, Saved, Status};
 use super::store::{self, Entry, Store};
-use super::{Request, cgroups};
+use super::undo::Undo;
+use super::{Request, cgroups, netdevices};
 use crate::child::network::Ahead;
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
@@ -293,6 +294,8 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let entry = store.make(id)?;
     let mut saved = first_state(id, &prepared, &entry)?;
     let made = RefCell::new(None);
+    // Given back once the process is gone.
+    let devices = RefCell::new(None);
     let poststop = prepared.plan.details.hooks.poststop.as_slice();
     let mut undo =
         Undo { entry: &entry, cgroup: &made, launched: None, kept: false, poststop: None };
@@ -322,13 +325,14 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
         },
         starts: until != Until::Created,
         network: prepared.network.as_ref(),
+        devices: &devices,
         tell_pid: &tell,
     };
     if !poststop.is_empty() {
         // From here on its other hooks may run.
         undo.poststop = Some((poststop, saved.clone()));
     }
-    let launched = launch.run(&mut saved);
+    let launched = launch.run(&mut saved).map_err(|e| netdevices::undo(&devices, e));
     drop(launch);
     let launched = undo.launched.insert(launched?);
     if until == Until::Created {
@@ -349,6 +353,9 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
         super::start::poststart(&saved, &prepared.config)?;
     }
     let pidfd = undo.keep()?;
+    if let Some(devices) = devices.take() {
+        devices.keep();
+    }
     let mut container = Container::new(store, id);
     container.warnings = warnings;
     entry.unlock();
@@ -421,46 +428,4 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         std::fs::rename(&temporary, path)
     };
     write().map_err(|e| Error::os(what(), e))
-}
-
-/// Removes what was made, unless it is kept.
-struct Undo<'a> {
-    entry: &'a Entry,
-    cgroup: &'a RefCell<Option<ContainerCgroup>>,
-    launched: Option<Launched>,
-    kept: bool,
-    /// Hooks of a container that was begun.
-    poststop: Option<(&'a [Hook], Saved)>,
-}
-
-impl Undo<'_> {
-    fn keep(mut self) -> Result<OwnedFd> {
-        self.kept = true;
-        let launched = self.launched.take();
-        launched.map_or_else(|| Err(Error::new(Kind::Os, "there is no process")), Launched::release)
-    }
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        // Kills and reaps the process.
-        self.launched = None;
-        // The error that brought us here is the one to be told; what cannot be removed now
-        // `delete --force` finds by the state, which then stays.
-        let gone = self.cgroup.borrow_mut().as_mut().is_none_or(|cgroup| {
-            let _ = cgroup.kill_all();
-            cgroup.delete().is_ok()
-        });
-        if gone {
-            let _ = self.entry.remove();
-        }
-        // The specification (runtime.md, Lifecycle): what earlier hooks have set up is cleared away by
-        // these, also where one of them has failed. runc does so too.
-        if let Some((hooks, saved)) = self.poststop.take() {
-            let _ = super::hooks::run_poststop(hooks, &saved);
-        }
-    }
 }

@@ -6,7 +6,7 @@
 use super::namespaces::{self, Opened, Visit};
 use super::state::{Saved, Status, look};
 use super::store::Entry;
-use super::{cgroups, console, hooks};
+use super::{cgroups, console, hooks, netdevices};
 use crate::child::detached::ArmedDetached;
 use crate::child::namespaces::{ArmedJoin, ArmedOuter};
 use crate::child::network::Ahead;
@@ -44,6 +44,8 @@ pub(super) struct Launch<'a> {
     pub(super) starts: bool,
     /// The network namespace in the making, where it needs nothing of the container.
     pub(super) network: Option<&'a Ahead>,
+    /// The network devices, once they are moved.
+    pub(super) devices: &'a RefCell<Option<netdevices::Moved>>,
     /// Tells who wants to know which process it is.
     pub(super) tell_pid: &'a dyn Fn(&Launched, &Saved) -> Result<()>,
 }
@@ -63,6 +65,7 @@ impl Launch<'_> {
         let plan = self.plan;
         let d = &plan.details;
         let opened = namespaces::open(plan)?;
+        let devices = netdevices::find(plan, &opened)?;
         let (rootfs, pending) = arm::root(plan, self.facts.privileged, &self.cgroup_paths.paths)?;
         let present = rootfs.present.clone();
         let pair = io::seqpacket_pair().map_err(|e| Error::os("make a socket pair", e))?;
@@ -135,7 +138,7 @@ impl Launch<'_> {
         drop(armed);
         self.make_cgroups(saved.pid)?;
         self.send_cgroups(&launched)?;
-        self.follow(&launched, saved, state.as_ref(), output.as_ref())?;
+        self.follow(&launched, saved, (state.as_ref(), output.as_ref()), devices)?;
         Ok(launched)
     }
 
@@ -151,7 +154,9 @@ impl Launch<'_> {
             listener,
             state: if inside { Some(memory()?) } else { None },
             output: if inside { Some(memory()?) } else { None },
-            pause: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
+            pause: !hooks.prestart.is_empty()
+                || !hooks.create_runtime.is_empty()
+                || !self.plan.details.net_devices.is_empty(),
             create: list(&hooks.create_container)?,
             start: list(&hooks.start_container)?,
         })
@@ -245,14 +250,18 @@ impl Launch<'_> {
         &self,
         launched: &Launched,
         saved: &Saved,
-        state: Option<&OwnedFd>,
-        output: Option<&OwnedFd>,
+        (state, output): (Option<&OwnedFd>, Option<&OwnedFd>),
+        mut devices: Option<netdevices::Found<'_>>,
     ) -> Result<()> {
         let plan = self.plan;
         loop {
             match launched.wait_event()? {
                 Event::Console(master) => self.console.take(master)?,
                 Event::Hooks => {
+                    // Before the hooks, which may be about them.
+                    if let Some(devices) = devices.take() {
+                        devices.move_to(launched.pid(), self.devices)?;
+                    }
                     hooks::run("prestart", &plan.details.hooks.prestart, saved, Status::Creating)?;
                     let list = &plan.details.hooks.create_runtime;
                     hooks::run("createRuntime", list, saved, Status::Creating)?;

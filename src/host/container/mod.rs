@@ -17,10 +17,12 @@ mod hooks;
 pub(crate) mod kill;
 mod launch;
 mod namespaces;
+mod netdevices;
 pub(crate) mod run;
 pub(crate) mod start;
 pub mod state;
 pub mod store;
+mod undo;
 
 use crate::error::Result;
 use crate::host::cgroup::container::{ContainerCgroup, Manager};

@@ -8,6 +8,7 @@
 pub mod exec;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod process;
 mod scheduler;
 pub mod spec;
@@ -142,6 +143,7 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
             time_offsets: namespaces::time_offsets(linux, &namespaces)?,
             domainname: Some(config.domainname.clone()).filter(|d| !d.is_empty()),
             sysctls: sysctl::plan(&linux.sysctl, config, &spaces)?,
+            net_devices: netdevices::plan(&linux.net_devices, facts, asked, &spaces)?,
             keyring: if asked.no_new_keyring {
                 Keyring::Inherited
             } else {
@@ -187,6 +189,7 @@ fn sizes(config: &Config, linux: &spec::Linux) -> Result<()> {
         ("linux.readonlyPaths", linux.readonly_paths.len()),
         ("linux.sysctl", linux.sysctl.len()),
         ("linux.namespaces", linux.namespaces.len()),
+        ("linux.netDevices", linux.net_devices.len()),
     ];
     match lists.iter().find(|(_, n)| *n > MOST) {
         None => Ok(()),
@@ -202,9 +205,6 @@ fn unsupported(linux: &spec::Linux) -> Result<()> {
         Err(Error::new(Kind::Unsupported, format!("{what} is not supported"))
             .hint("take it out of config.json"))
     };
-    if !linux.net_devices.is_empty() {
-        return no("linux.netDevices (moving network devices into the container)");
-    }
     let given = |v: &serde_json::Value| v.as_object().is_none_or(|o| !o.is_empty());
     if linux.intel_rdt.as_ref().is_some_and(given) {
         return no("linux.intelRdt");

@@ -179,6 +179,12 @@ spec! {
 }
 
 spec! {
+    struct NetDevice {
+        name: String,
+    }
+}
+
+spec! {
     struct Device {
         path: PathBuf,
         #[serde(rename = "type")]
@@ -213,7 +219,7 @@ spec! {
         cgroups_path: String,
         namespaces: Vec<Namespace>,
         devices: Vec<Device>,
-        net_devices: BTreeMap<String, serde_json::Value>,
+        net_devices: BTreeMap<String, NetDevice>,
         seccomp: Option<LinuxSeccomp>,
         rootfs_propagation: String,
         masked_paths: Vec<PathBuf>,

@@ -1,0 +1,55 @@
+//! What takes a container away again that was not made to its end.
+
+#![forbid(unsafe_code)]
+
+use super::state::Saved;
+use super::store::Entry;
+use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::container::ContainerCgroup;
+use crate::host::launch::Launched;
+use crate::plan::detail::Hook;
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+
+/// Removes what was made, unless it is kept.
+pub(super) struct Undo<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) cgroup: &'a RefCell<Option<ContainerCgroup>>,
+    pub(super) launched: Option<Launched>,
+    pub(super) kept: bool,
+    /// Hooks of a container that was begun.
+    pub(super) poststop: Option<(&'a [Hook], Saved)>,
+}
+
+impl Undo<'_> {
+    /// Nothing is removed any more: the process.
+    pub(super) fn keep(mut self) -> Result<OwnedFd> {
+        self.kept = true;
+        let launched = self.launched.take();
+        launched.map_or_else(|| Err(Error::new(Kind::Os, "there is no process")), Launched::release)
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Kills and reaps the process.
+        self.launched = None;
+        // The error that brought us here is the one to be told; what cannot be removed now
+        // `delete --force` finds by the state, which then stays.
+        let gone = self.cgroup.borrow_mut().as_mut().is_none_or(|cgroup| {
+            let _ = cgroup.kill_all();
+            cgroup.delete().is_ok()
+        });
+        if gone {
+            let _ = self.entry.remove();
+        }
+        // The specification (runtime.md, Lifecycle): what earlier hooks have set up is cleared away by
+        // these, also where one of them has failed. runc does so too.
+        if let Some((hooks, saved)) = self.poststop.take() {
+            let _ = super::hooks::run_poststop(hooks, &saved);
+        }
+    }
+}
