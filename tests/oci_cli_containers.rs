@@ -199,12 +199,17 @@ fn pause_and_resume_change_the_state() {
 }
 
 fn memory_limit(c: &Bundle) -> Option<u64> {
-    let file = format!("/sys/fs/cgroup/memory/{}/memory.limit_in_bytes", c.id);
+    let file = if support::pure_v2() {
+        format!("/sys/fs/cgroup/{}/memory.max", c.id)
+    } else {
+        format!("/sys/fs/cgroup/memory/{}/memory.limit_in_bytes", c.id)
+    };
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 fn pids_limit(c: &Bundle) -> String {
-    std::fs::read_to_string(format!("/sys/fs/cgroup/pids/{}/pids.max", c.id))
+    let controller = if support::pure_v2() { "" } else { "pids/" };
+    std::fs::read_to_string(format!("/sys/fs/cgroup/{controller}{}/pids.max", c.id))
         .unwrap()
         .trim()
         .to_owned()

@@ -186,17 +186,34 @@ pub fn our_cgroups() -> Vec<String> {
     found
 }
 
+/// Whether the host has cgroup v2 alone.
+pub fn pure_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Whether the kernel is at least this version.
+pub fn linux_has(major: u32, minor: u32) -> bool {
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
 /// Records a skip: loud, counted by scripts/test, and a failure where skips are forbidden.
 pub fn record_skip(test: &str, why: &str) {
-    use std::io::Write;
     assert!(
         std::env::var("STOCKADE_TESTS").as_deref() != Ok("strict"),
         "skipping is forbidden here: {test}: {why}"
     );
+    note_skip(test, why);
+}
+
+/// A skip that is none of the host's faults.
+pub fn note_skip(test: &str, why: &str) {
+    use std::io::Write;
     eprintln!("SKIPPED {test}: {why}");
     if let Some(list) = std::env::var_os("STOCKADE_SKIPS") {
         let mut file = std::fs::File::options().append(true).create(true).open(list).unwrap();
@@ -209,6 +226,19 @@ pub fn record_skip(test: &str, why: &str) {
 macro_rules! skip {
     ($($why:tt)*) => {{
         $crate::support::record_skip(
+            std::thread::current().name().unwrap_or("?"),
+            &format!($($why)*),
+        );
+        return;
+    }};
+}
+
+/// Ends the test as skipped where no host of this kind can run it, as with the other version of
+/// cgroups or before a version of the kernel: counted, and no failure where skips are one.
+#[macro_export]
+macro_rules! skip_on_this_kind_of_host {
+    ($($why:tt)*) => {{
+        $crate::support::note_skip(
             std::thread::current().name().unwrap_or("?"),
             &format!($($why)*),
         );
