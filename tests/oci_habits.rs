@@ -325,6 +325,9 @@ fn a_terminal_that_nobody_looks_at_keeps_line_ends() {
 #[test]
 fn an_id_mapped_mount_shows_other_owners() {
     need_root!();
+    if !support::linux_has(6, 3) {
+        skip_on_this_kind_of_host!("id mappings of a tmpfs need Linux 6.3");
+    }
     let program = support::bin();
     for (option, below) in [("idmap", "1003"), ("ridmap", "5003")] {
         let source = support::Scratch::new();
