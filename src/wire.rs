@@ -11,7 +11,7 @@
 //!       |  ------- Join (+ descriptors) ----->  |  joins each (v1)
 //!       |  ------------- Proceed ------------>  |
 //!       |  <---- Console (+ descriptor) ------  |  if the job has a terminal
-//!       |  <--- Listener (+ descriptor) ------  |  if denied calls are told
+//!       |  <--- Listener (+ descriptor) ------  |  if denied calls are told, or asked about
 //!       |  <-- Failed{step,index,errno} ------  |  or, when all went well:
 //!       |  <------------ Started -------------  |  execve has succeeded
 //!       |  <------- Exited{status, usage} ----  |  the init reaped the job
@@ -211,7 +211,7 @@ pub enum Message {
     /// Child to supervisor, with a descriptor: the master side of the job's terminal.
     Console,
     /// Child to supervisor, with a descriptor: the listener of the job's filter, and when the
-    /// command is about to be executed (CLOCK_MONOTONIC, nanoseconds).
+    /// command is about to be executed (CLOCK_MONOTONIC, nanoseconds); 0: not yet.
     Listener(u64),
     /// Child to supervisor: set-up failed here; the job was not run.
     Failed(Fail),

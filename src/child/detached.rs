@@ -196,10 +196,12 @@ fn listen(armed: &Armed) -> Done {
             Err(e) if e.0 == libc::EINTR => continue,
             other => other.at(Step::Wait)?,
         };
-        if let Some(number) = signal::read_signalfd(signals.as_fd()).at(Step::Wait)? {
+        let [ready, ending] = fds;
+        if ending.revents() != 0
+            && let Some(number) = signal::read_signalfd(signals.as_fd()).at(Step::Wait)?
+        {
             process::exit_group(128 + number);
         }
-        let [ready, _] = fds;
         if ready.revents() == 0 {
             continue;
         }
@@ -211,6 +213,12 @@ fn listen(armed: &Armed) -> Done {
                 Ok(0) => break,
                 Ok(n) => got += n,
                 Err(e) if e.0 == libc::EINTR => {}
+                // The filter's listener, or the kernel where that has ended, has answered no: the one
+                // who starts us is told.
+                Err(e) if armed.privs.asking.is_some() && e.0 != libc::ECONNRESET => {
+                    armed.move_error_fd(peer.as_raw_fd())?;
+                    return Err(Failure(Step::Wait, 0, e));
+                }
                 Err(_) => break,
             }
         }

@@ -121,7 +121,7 @@ pub struct Armed {
     pub envp: CStringArray,
 }
 
-pub use privs::{ArmedCaps, ArmedPrivs, TellingFilter};
+pub use privs::{ArmedCaps, ArmedPrivs, AskingFilter, TellingFilter};
 
 /// The session keyring.
 #[derive(Debug)]
@@ -506,9 +506,13 @@ fn after_closing(armed: &Armed, entered: bool) -> Done {
     }
     signal::reset_dispositions();
     signal::set_mask(0).map(drop).at(Step::Session)?;
-    if let Some(detached) = &armed.detached {
+    if armed.detached.is_some() {
         // Its maker is still there to hear that there is no such program.
         program::find(armed)?;
+    }
+    // Its maker is the one who knows the listener, and hooks are asked about as the program is.
+    privs::load_asking(&armed.privs, io::well_known(armed.places().error))?;
+    if let Some(detached) = &armed.detached {
         detached::wait_for_start(armed, detached)?;
     }
     if armed.released {

@@ -38,6 +38,8 @@ pub struct ArmedPrivs {
     pub hold_for_filter: bool,
     /// The filter in the form that tells what it denies; never with `filter_early`.
     pub telling: Option<TellingFilter>,
+    /// What of the filter asks a listener; `filter` is the rest then.
+    pub asking: Option<AskingFilter>,
     /// Whether it must be that form.
     pub must_tell: bool,
 }
@@ -59,6 +61,14 @@ pub struct ArmedCaps {
 pub struct TellingFilter {
     pub first: Vec<seccompiler::sock_filter>,
     pub second: Vec<seccompiler::sock_filter>,
+}
+
+/// What asks a listener, and the flags of its load.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct AskingFilter {
+    pub program: Vec<seccompiler::sock_filter>,
+    pub flags: u32,
 }
 
 /// Everything up to the filter.
@@ -106,6 +116,17 @@ pub(super) fn load_for_hook(p: &ArmedPrivs) -> crate::sys::Result<()> {
         return Ok(());
     }
     seccomp::load(&p.filter, p.filter_flags)
+}
+
+/// What of the filter asks a listener. Its descriptor goes to the supervisor, who hands it on without
+/// any help of ours: from here on what the listener is asked about may wait for its answer. It is
+/// trusted: it could answer in the kernel's place for the calls by which the last rights go, where the
+/// profile has it asked about those.
+pub(super) fn load_asking(p: &ArmedPrivs, socket: BorrowedFd<'_>) -> Done {
+    let Some(asking) = &p.asking else { return Ok(()) };
+    let listener = seccomp::load_asking(&asking.program, asking.flags).at(Step::Seccomp)?;
+    // Closed behind that, since nobody hears of the listener's end who has it himself.
+    io::send(socket, &Message::Listener(0).to_bytes(), Some(listener.as_fd())).at(Step::Seccomp)
 }
 
 /// The filter, as the last act before exec, which began at `began`; and where it has a listener, whose

@@ -233,6 +233,7 @@ mod tests {
             flags: 0,
             when: SeccompWhen::Last,
             telling: None,
+            asking: None,
             execs: 0,
         }
     }

@@ -60,6 +60,9 @@ pub(crate) fn explain(plan: &Plan, fail: Fail, present: &[usize], candidates: us
             format!("set the sysctl {}", quote(name))
         }
         Step::CreateHook | Step::StartHook => hook_name(plan, fail.step, index),
+        Step::Seccomp if p.seccomp.asking.is_some() && fail.errno == libc::EBUSY => {
+            "load a seccomp filter with a listener under another one that has a listener".to_owned()
+        }
         Step::Seccomp => format!("load the seccomp filter {}", quote(&p.seccomp.name)),
         // sched_setattr(2): EPERM for a process that may not run everywhere. runc's words.
         Step::Scheduling if fail.errno == libc::EPERM && is_deadline(plan) => {

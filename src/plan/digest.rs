@@ -16,6 +16,7 @@ use super::detail::Details;
 use super::ids::IdMap;
 use super::landlock::Landlock;
 use super::rlimits::Rlimit;
+use super::seccomp::Asking;
 use super::seccomp::notify::Telling;
 use super::{
     Attrs, BindIds, Existing, Expect, MapWriter, MountStep, Namespaces, Plan, Pool, Process,
@@ -248,12 +249,16 @@ impl Form {
     }
 
     fn seccomp(&mut self, seccomp: &Seccomp) {
-        let Seccomp { name, filter, flags, when, telling, execs } = seccomp;
+        let Seccomp { name, filter, flags, when, telling, asking, execs } = seccomp;
         self.put("seccomp", name);
         self.program("filter", filter);
         if let Some(Telling { first, second }) = telling {
             self.program("telling-first", first);
             self.program("telling-second", second);
+        }
+        if let Some(Asking { program, flags, path, metadata }) = asking {
+            self.program("asking", program);
+            self.put("asking-of", format!("{flags} {} {metadata}", path.display()));
         }
         self.put("execs", execs);
         self.put("filter-flags", flags);

@@ -64,7 +64,7 @@ fn plain(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
         && let Some(filter) = seccomp::precompiled()
     {
         let name = "default".to_owned();
-        return Ok(Seccomp { name, filter, flags: 0, when, telling: None, execs: 0 });
+        return Ok(Seccomp { name, filter, flags: 0, when, telling: None, asking: None, execs: 0 });
     }
     let arch = seccomp::Arch::native();
     let target = seccomp::Target { arch, caps, kernel: facts.kernel };
@@ -86,6 +86,13 @@ fn plain(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
     } else {
         Some(seccomp::compile(&spec.map_err(bad)?, arch, &extra).map_err(bad)?)
     };
+    if filter.as_ref().is_some_and(|f| f.asking.is_some()) {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{}: SCMP_ACT_NOTIFY needs a listener", super::values::quote(&name)),
+        )
+        .hint("a jail hands its filter to nobody; a container does (linux.seccomp.listenerPath)"));
+    }
     let flags = filter.as_ref().map_or(0, |f| f.flags);
     Ok(Seccomp {
         name: if unconfined && filter.is_some() {
@@ -97,6 +104,7 @@ fn plain(policy: &Policy, caps: u64, facts: &Facts) -> Result<Seccomp> {
         flags,
         when,
         telling: None,
+        asking: None,
         execs: 0,
     })
 }

@@ -356,9 +356,20 @@ pub struct Seccomp {
     pub when: SeccompWhen,
     /// The same in the form that tells the supervisor what it denies.
     pub telling: Option<seccomp::notify::Telling>,
+    /// What of it asks a listener of the user's; `filter` is the rest then.
+    pub asking: Option<seccomp::Asking>,
     /// Calls of execve that are let through although the filter denies them: the job's own start.
     /// Needs the telling form.
     pub execs: u32,
+}
+
+impl Seccomp {
+    /// Flags of the first call of seccomp(2); `None`: there is none.
+    #[must_use]
+    pub fn first_flags(&self) -> Option<u32> {
+        let loaded = !self.filter.is_empty();
+        loaded.then(|| self.asking.as_ref().map_or(self.flags, |asking| asking.flags))
+    }
 }
 
 /// When the filter is loaded.

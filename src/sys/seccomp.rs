@@ -45,6 +45,16 @@ pub fn load_with_listener(program: &[seccompiler::sock_filter], flags: u32) -> R
     Ok(unsafe { OwnedFd::from_raw_fd(int(fd)) })
 }
 
+/// The same with these flags and no others beside NEW_LISTENER.
+///
+/// # Errors
+/// `EBUSY`: the process has a filter with a listener already. `EINVAL`: an older kernel.
+pub fn load_asking(program: &[seccompiler::sock_filter], flags: u32) -> Result<OwnedFd> {
+    let fd = set_filter(program, flags | NEW_LISTENER)?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(int(fd)) })
+}
+
 /// A call that waits for an answer (`struct seccomp_notif`).
 #[derive(Clone, Copy, Debug)]
 pub struct Notification {

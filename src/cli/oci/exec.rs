@@ -48,6 +48,7 @@ pub(super) fn exec(context: &Context, parsed: &Parsed) -> Result<u8> {
             context.log.debug(|| format!("nsexec: affinity: {}", hexadecimal(mask)));
         }
         life::set_up(context, &["setns_init: about to exec"]);
+        life::filter_flags(context, started);
     })?;
     context.log.debug(|| format!("process exited with status {status}"));
     Ok(life::exit_code(status))

@@ -42,6 +42,7 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
             context.log.warn(warning);
         }
         set_up(context, &["init: closing the pipe to signal completion"]);
+        filter_flags(context, started);
     };
     let mut warned = |warning: &str| context.log.warn(warning);
     let status = context.runtime.run_telling(id, &options, run, &mut started, &mut warned)?;
@@ -53,6 +54,13 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
 pub(super) fn set_up(context: &Context, more: &[&str]) {
     for line in ["nsexec container setup", "child process in init()"].iter().chain(more) {
         context.log.debug(|| (*line).to_owned());
+    }
+}
+
+/// The flags of its filter, likewise.
+pub(super) fn filter_flags(context: &Context, started: &crate::container::Started) {
+    if let Some(flags) = started.filter_flags {
+        context.log.debug(|| format!("seccomp filter flags: {flags}"));
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::{CgroupMount, c, c_path, options, place};
+use crate::child::AskingFilter;
 use crate::child::detached::ArmedHook;
 use crate::child::mounts::{ArmedMount, ArmedSource};
 use crate::child::namespaces::ArmedWrites;
@@ -16,7 +17,7 @@ use crate::host::sources::{self, Pending};
 use crate::plan::detail::{self, Details, MountSource};
 use crate::plan::formats::mountinfo;
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
-use crate::plan::{BindIds, Expect, Plan, RootSource};
+use crate::plan::{BindIds, Expect, Plan, Process, RootSource};
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
 use crate::sys::tuning::Scheduler;
@@ -170,6 +171,11 @@ pub(super) fn tuning(d: &Details) -> ArmedTuning {
         personality: t.personality,
         memory_policy: t.memory_policy,
     }
+}
+
+pub(super) fn asking(p: &Process) -> Option<AskingFilter> {
+    let asking = p.seccomp.asking.as_ref()?;
+    Some(AskingFilter { program: asking.program.clone(), flags: asking.flags })
 }
 
 /// Whether rights are laid down before the stub that would let others look into it. Where the filter denies

@@ -27,7 +27,7 @@ use crate::sys::landlock::Handled;
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
 use crate::sys::sched::Cpus;
-use details::{any_mount, bare_mounts, find, hides_stub, stub_paths, tuning, writes};
+use details::{any_mount, asking, bare_mounts, find, hides_stub, stub_paths, tuning, writes};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -429,6 +429,7 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
                 .telling
                 .as_ref()
                 .map(|t| TellingFilter { first: t.first.clone(), second: t.second.clone() }),
+            asking: asking(p),
             must_tell: p.seccomp.execs > 0,
         },
         one_exec: p.seccomp.execs > 0,

@@ -3,12 +3,13 @@
 
 #![forbid(unsafe_code)]
 
+use super::agent::Agent;
 use super::console::{self, Console};
 use super::launch::Launch;
 use super::state::{CONFIG, Container, OCI_VERSION, Saved, Status};
 use super::store::{self, Entry, Store};
 use super::undo::Undo;
-use super::{Request, cgroups, netdevices};
+use super::{Request, cgroups, netdevices, pid_file};
 use crate::child::network::Ahead;
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
@@ -34,6 +35,8 @@ pub(super) struct Made {
     pub(super) pidfd: OwnedFd,
     /// The master of its terminal, if that stays here.
     pub(super) master: Option<OwnedFd>,
+    /// Flags of seccomp(2).
+    pub(super) filter_flags: Option<u32>,
     /// What its removal needs, for the one who waits for its end.
     pub(super) left: Left,
 }
@@ -289,6 +292,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
         *size = size.or_else(super::foreground::callers_size);
     }
     let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
+    let agent = Agent::connect(&prepared.plan)?;
     let asked = cgroups::Asked::new(&prepared.config, id, request)?;
     let mut found = asked.look()?;
     let entry = store.make(id)?;
@@ -323,6 +327,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
             (None, true) => Console::Kept(&kept),
             (None, false) => Console::None,
         },
+        agent: agent.as_ref(),
         starts: until != Until::Created,
         network: prepared.network.as_ref(),
         devices: &devices,
@@ -362,7 +367,8 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let poststop = prepared.plan.details.hooks.poststop.clone();
     let pid = saved.pid;
     let left = Left { entry, saved, cgroup: made.into_inner(), poststop };
-    Ok(Made { container, pid, pidfd, master: kept.into_inner(), left })
+    let filter_flags = prepared.plan.process.seccomp.first_flags();
+    Ok(Made { container, pid, pidfd, master: kept.into_inner(), filter_flags, left })
 }
 
 fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {
@@ -403,29 +409,7 @@ fn tell_pid(
         console::send(socket, saved.id.as_bytes(), &pidfd)?;
     }
     match request.pid_file {
-        Some(path) => write_pid_file(path, saved.pid),
+        Some(path) => pid_file::write(path, saved.pid),
         None => Ok(()),
     }
-}
-
-/// Written under another name first: who waits for the file finds the number in it.
-pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let what = || format!("write the pid file {}", quote(&path.to_string_lossy()));
-    let name = path
-        .file_name()
-        .ok_or_else(|| Error::new(Kind::InvalidConfig, format!("{}: it has no name", what())))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    let temporary = path.with_file_name(temporary);
-    let write = || {
-        // A name that can be foreseen: nobody's link there is followed.
-        match std::fs::remove_file(&temporary) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = std::fs::File::create_new(&temporary)?;
-        std::io::Write::write_all(&mut file, pid.to_string().as_bytes())?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|e| Error::os(what(), e))
 }

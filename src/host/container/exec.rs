@@ -4,13 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+use super::agent::{self, Agent};
 use super::console::{self, Console};
-use super::create::{enabled, write_pid_file};
+use super::create::enabled;
 use super::foreground::{self, Relay, Signals};
 use super::launch::{check_preserved, explain_exec, open_null, stdio};
 use super::namespaces;
 use super::state::{Container, Saved, Status};
-use super::{Started, cgroups};
+use super::{Started, cgroups, pid_file};
 use crate::child::exec::{self as child, ArmedExec};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm::{self, Wiring};
@@ -85,14 +86,16 @@ pub(crate) fn exec(
         let size = &mut plan.details.terminal.size;
         *size = size.or_else(foreground::callers_size);
     }
+    let agent = Agent::connect(&plan)?;
     let plain_lines = console.is_read_by_no_terminal();
-    let join = Join { saved: &saved, init: &init, plan: &plan, exposed, plain_lines };
+    let join = Join { saved: &saved, init: &init, plan: &plan, agent, exposed, plain_lines };
     let (launched, early) = join.launch(request)?;
     let pid = launched.pid();
     tell(request, &sockets, &launched)?;
     join.follow(&launched, console, early)?;
     let affinity = plan.details.tuning.exec_affinity.0;
-    tell_started(&Started { pid, warnings, affinity });
+    let filter_flags = plan.process.seccomp.first_flags();
+    tell_started(&Started { pid, warnings, affinity, filter_flags });
     let pidfd = launched.release()?;
     let Some(signals) = signals else { return Ok(0) };
     let relay = kept.into_inner().map(Relay::begin).transpose()?;
@@ -286,7 +289,14 @@ fn tell(request: &Request<'_>, sockets: &Sockets, launched: &Launched) -> Result
             io::duplicate(launched.pidfd()).map_err(|e| Error::os("duplicate a pidfd", e))?;
         console::send(socket, b"pidfd", &pidfd)?;
     }
-    request.pid_file.map_or(Ok(()), |path| write_pid_file(path, launched.pid()))
+    request.pid_file.map_or(Ok(()), |path| pid_file::write(path, launched.pid()))
+}
+
+/// What has come before it was known which process it is of.
+#[derive(Default)]
+struct Early {
+    master: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
 }
 
 /// A process about to join.
@@ -294,13 +304,14 @@ struct Join<'a> {
     saved: &'a Saved,
     init: &'a OwnedFd,
     plan: &'a Plan,
+    agent: Option<Agent<'a>>,
     exposed: bool,
     plain_lines: bool,
 }
 
 impl Join<'_> {
-    /// Makes it; it is our child, and waits for nothing. Its terminal may have come already.
-    fn launch(&self, request: &Request<'_>) -> Result<(Launched, Option<OwnedFd>)> {
+    /// Makes it; it is our child, and waits for nothing. Its descriptors may have come already.
+    fn launch(&self, request: &Request<'_>) -> Result<(Launched, Early)> {
         let plan = self.plan;
         let preserved = plan.details.preserved_fds;
         check_preserved(preserved)?;
@@ -369,7 +380,7 @@ impl Join<'_> {
         let mut launched = Launched::new(pid, pidfd, ours, &exec.armed, Vec::new());
         // Our copies go, so that the end of file means that the process is gone.
         drop(exec);
-        let mut early = None;
+        let mut early = Early::default();
         loop {
             match launched.wait_event()? {
                 Event::Sibling(pid, pidfd) => {
@@ -377,7 +388,8 @@ impl Join<'_> {
                     return Ok((launched, early));
                 }
                 // The second process may be faster than what the first one has to say of it.
-                Event::Console(master) if early.is_none() => early = Some(master),
+                Event::Console(master) => early.master = Some(master),
+                Event::Listener(listener, ..) => early.listener = Some(listener),
                 Event::Failed(fail) => return Err(self.explain(&launched, fail)),
                 _ => return Err(self.ended()),
             }
@@ -391,16 +403,17 @@ impl Join<'_> {
     }
 
     /// Hears it until it is executed.
-    fn follow(
-        &self,
-        launched: &Launched,
-        console: Console<'_>,
-        early: Option<OwnedFd>,
-    ) -> Result<()> {
-        early.map_or(Ok(()), |master| console.take(master))?;
+    fn follow(&self, launched: &Launched, console: Console<'_>, early: Early) -> Result<()> {
+        early.master.map_or(Ok(()), |master| console.take(master))?;
+        let hand_on = |listener: OwnedFd| {
+            let agent = self.agent.as_ref().ok_or_else(agent::unasked)?;
+            agent.take(&listener, launched.pid(), self.saved, self.saved.status)
+        };
+        early.listener.map_or(Ok(()), hand_on)?;
         loop {
             match launched.wait_event()? {
                 Event::Console(master) => console.take(master)?,
+                Event::Listener(listener, ..) => hand_on(listener)?,
                 // The socket is closed on execve; or by the end of what was killed, whose status
                 // says so.
                 Event::End => return Ok(()),

@@ -19,16 +19,21 @@ const SHOWN: usize = 2000;
 
 /// The state as hooks get it.
 pub(super) fn state_json(saved: &Saved, status: Status) -> Result<Vec<u8>> {
+    serde_json::to_vec(&state_value(saved, status))
+        .map_err(|e| Error::new(Kind::Os, format!("write the state: {e}")))
+}
+
+/// The state that the runtime specification has for others (runtime.md, State).
+pub(super) fn state_value(saved: &Saved, status: Status) -> serde_json::Value {
     let pid = if status == Status::Stopped { 0 } else { saved.pid };
-    let value = serde_json::json!({
+    serde_json::json!({
         "ociVersion": OCI_VERSION,
         "id": saved.id,
         "status": status,
         "pid": pid,
         "bundle": saved.bundle,
         "annotations": saved.annotations,
-    });
-    serde_json::to_vec(&value).map_err(|e| Error::new(Kind::Os, format!("write the state: {e}")))
+    })
 }
 
 /// A file in memory.

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::agent::{self, Agent};
 use super::namespaces::{self, Opened, Visit};
 use super::state::{Saved, Status, look};
 use super::store::Entry;
@@ -40,6 +41,8 @@ pub(super) struct Launch<'a> {
     pub(super) found: RefCell<Option<Found<'a>>>,
     pub(super) cgroup_paths: &'a container::Saved,
     pub(super) console: console::Console<'a>,
+    /// Who answers for its filter.
+    pub(super) agent: Option<&'a Agent<'a>>,
     /// Whether the program is executed without waiting for a start.
     pub(super) starts: bool,
     /// The network namespace in the making, where it needs nothing of the container.
@@ -257,6 +260,10 @@ impl Launch<'_> {
         loop {
             match launched.wait_event()? {
                 Event::Console(master) => self.console.take(master)?,
+                Event::Listener(listener, ..) => {
+                    let agent = self.agent.ok_or_else(agent::unasked)?;
+                    agent.take(&listener, saved.pid, saved, Status::Creating)?;
+                }
                 Event::Hooks => {
                     // Before the hooks, which may be about them.
                     if let Some(devices) = devices.take() {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 pub(crate) mod cgroups;
 pub(crate) mod console;
 pub(crate) mod control;
@@ -18,6 +19,7 @@ pub(crate) mod kill;
 mod launch;
 mod namespaces;
 mod netdevices;
+mod pid_file;
 pub(crate) mod run;
 pub(crate) mod start;
 pub mod state;
@@ -58,6 +60,8 @@ pub struct Started {
     /// The processors on which it joined the container, if some were asked for, as a bit mask, the
     /// highest word last.
     pub affinity: Option<[u64; 16]>,
+    /// Flags that its filter was loaded with (seccomp(2)); `None`: it has no filter.
+    pub filter_flags: Option<u32>,
 }
 
 /// Makes a container.

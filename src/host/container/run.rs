@@ -64,5 +64,10 @@ pub(crate) fn run(
 }
 
 fn started(made: &Made) -> Started {
-    Started { pid: made.pid, warnings: made.container.warnings.clone(), affinity: None }
+    Started {
+        pid: made.pid,
+        warnings: made.container.warnings.clone(),
+        affinity: None,
+        filter_flags: made.filter_flags,
+    }
 }

@@ -43,9 +43,10 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     saved.status = Status::Running;
     saved.store(&entry)?;
     entry.remove_file(START)?;
-    io::write_whole(socket.as_fd(), &Message::Start.to_bytes())
-        .map_err(|e| Error::os("tell the container's process to go on", e))?;
+    let told = io::write_whole(socket.as_fd(), &Message::Start.to_bytes());
+    // If it has ended already its last word says why.
     outcome(&socket, config)?;
+    told.map_err(|e| Error::os("tell the container's process to go on", e))?;
     // It runs: what these hooks call of us, such as `update`, is about a container like any other.
     entry.unlock();
     // The specification (runtime.md, Lifecycle, 9): what was made is undone.

@@ -196,6 +196,7 @@ fn filter(
         flags: 0,
         when,
         telling: None,
+        asking: None,
         execs: 0,
     };
     let Some(spec) = spec else { return Ok(none) };
@@ -213,6 +214,7 @@ fn filter(
         name: "linux.seccomp".to_owned(),
         filter: compiled.instructions,
         flags: compiled.flags,
+        asking: compiled.asking,
         ..none
     })
 }

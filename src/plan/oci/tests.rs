@@ -95,13 +95,17 @@ fn lists_are_no_objects_and_objects_no_lists() {
 }
 
 #[test]
-fn a_listener_of_a_filter_is_an_error_and_not_left_out() {
+fn a_filter_that_asks_a_listener_is_planned_with_it() {
     let json = MINIMAL.replace(
         "\"namespaces\"",
         r#""seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/run/x.sock",
             "syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]},"namespaces""#,
     );
-    assert!(planned(&json).unwrap_err().to_string().contains("listener"));
+    let seccomp = planned(&json).unwrap().0.process.seccomp;
+    assert_eq!(seccomp.first_flags(), Some(8));
+    assert_eq!(seccomp.asking.unwrap().path, Path::new("/run/x.sock"));
+    let error = planned(&json.replace("\"mkdir\"", "\"write\"")).unwrap_err().to_string();
+    assert!(error.contains("SCMP_ACT_NOTIFY cannot be used for the write syscall"), "{error}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use oci_spec::runtime::{
     Arch as OciArch, LinuxSeccomp, LinuxSeccompFilterFlag as Flag, LinuxSyscall,
 };
 
+use super::asking;
 use super::emit::{ARCH, Emitter, JEQ, LD_W_ABS, Leaf, NR, RET, Range};
 use super::harden::harden;
 use super::rules::{self, ENOSYS, Table, is_permissive};
@@ -32,12 +33,13 @@ const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 /// Compiles the `linux.seccomp` section of a config, or a resolved profile.
 ///
 /// # Errors
-/// What the section asks for and cannot be had (a listener, an errno that no call can return, more
+/// What the section asks for and cannot be had (a listener for the calls that
+/// hand it over, an errno that no call can return, more
 /// than 4096 instructions); the error names the item.
 pub fn compile(spec: &LinuxSeccomp, native: Arch, extra: &Extra) -> Result<Filter, SeccompError> {
     let mut warnings = Vec::new();
-    let flags = flags(spec)?;
-    listener(spec, &mut warnings)?;
+    let flags = flags(spec);
+    let listener = asking::listener(spec, &mut warnings)?;
     let (default, entries) = rules::read(spec)?;
     let abis = abis(spec, native, &mut warnings);
     unknown_names(spec, &mut warnings);
@@ -68,7 +70,8 @@ pub fn compile(spec: &LinuxSeccomp, native: Arch, extra: &Extra) -> Result<Filte
         })?;
     }
     emitter.push(RET, KILL_PROCESS);
-    Ok(Filter { instructions: emitter.finish()?, flags, warnings })
+    let (instructions, asking) = asking::split(emitter.finish()?, spec, flags, listener);
+    Ok(Filter { instructions, flags, asking, warnings })
 }
 
 /// Ranges in ascending order; neighbours with the same plain verdict are one.
@@ -154,32 +157,17 @@ fn abis(spec: &LinuxSeccomp, native: Arch, warnings: &mut Vec<String>) -> Vec<Ab
 
 /// runc adds `SPEC_ALLOW` by itself when the field is missing; we do not, since it turns a
 /// mitigation off. TSYNC is about other threads, and the process that loads our filter has none.
-fn flags(spec: &LinuxSeccomp) -> Result<u32, SeccompError> {
+fn flags(spec: &LinuxSeccomp) -> u32 {
     let mut flags = 0;
     for flag in spec.flags().iter().flatten() {
         flags |= match flag {
             Flag::SeccompFilterFlagLog => FLAG_LOG,
             Flag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
-            Flag::SeccompFilterFlagTsync => 0,
-            // EINVAL from the kernel without SECCOMP_FILTER_FLAG_NEW_LISTENER.
-            Flag::SeccompFilterFlagWaitKillableRecv => {
-                return Err(SeccompError::NeedsListener(flag.to_string()));
-            }
+            // The other is about a listener: see `asking`.
+            Flag::SeccompFilterFlagTsync | Flag::SeccompFilterFlagWaitKillableRecv => 0,
         };
     }
-    Ok(flags)
-}
-
-/// A listener without a rule that notifies it has nothing to hear; the rules are checked apart.
-fn listener(spec: &LinuxSeccomp, warnings: &mut Vec<String>) -> Result<(), SeccompError> {
-    match (spec.listener_path(), spec.listener_metadata()) {
-        (None, Some(metadata)) if !metadata.is_empty() => Err(SeccompError::MetadataWithoutPath),
-        (None, _) => Ok(()),
-        (Some(_), _) => {
-            warnings.push("listenerPath has no effect: no rule notifies a listener".into());
-            Ok(())
-        }
-    }
+    flags
 }
 
 fn unknown_names(spec: &LinuxSeccomp, warnings: &mut Vec<String>) {

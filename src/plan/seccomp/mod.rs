@@ -15,6 +15,7 @@
 //! * `harden.rs`   denials that stockade adds on top, whatever the profile says
 //! * `compile.rs`  one filter for all architectures: ranges of equal verdict
 //! * `emit.rs`     BPF: binary search over the ranges, argument tests
+//! * `asking.rs`   what of it asks a listener of the user's, apart from the rest
 //! * `notify.rs`   the same filter with a listener that hears of what is denied
 //! * `interpret.rs` runs a filter as the kernel does
 //!
@@ -22,6 +23,7 @@
 //! call, and loading is the dearest part of seccomp at start (51 µs for one, 967 µs for the stack).
 #![forbid(unsafe_code)]
 
+mod asking;
 mod compile;
 mod emit;
 mod harden;
@@ -41,6 +43,7 @@ mod tests_profile;
 #[cfg(test)]
 mod tests_random;
 
+pub use asking::Asking;
 pub use compile::compile;
 pub use harden::unconfined;
 pub use precompiled::precompiled;
@@ -110,6 +113,8 @@ pub struct Filter {
     pub instructions: Vec<Instruction>,
     /// Flags for `SECCOMP_SET_MODE_FILTER`.
     pub flags: u32,
+    /// What of the profile asks a listener, which is not in the program.
+    pub asking: Option<Asking>,
     /// Parts of the profile that have no effect here, such as names that no kernel knows.
     pub warnings: Vec<String>,
 }
@@ -137,8 +142,14 @@ pub enum SeccompError {
         "seccomp profile: {item}: errno {value} is above {max}, the most that {action} can carry"
     )]
     ErrnoTooLarge { item: String, action: LinuxSeccompAction, value: u32, max: u32 },
-    #[error("seccomp profile: {0} needs a listener, which is not supported")]
-    NeedsListener(String),
+    #[error(
+        "seccomp profile: {0}: SCMP_ACT_NOTIFY needs a listener, and seccomp listenerPath is not set"
+    )]
+    NoListener(String),
+    #[error("SCMP_ACT_NOTIFY cannot be used for the {0} syscall")]
+    AskedOfNeeded(&'static str),
+    #[error("SCMP_ACT_NOTIFY cannot be used as default action")]
+    AskedByDefault,
     #[error("seccomp profile has listenerMetadata but no listenerPath")]
     MetadataWithoutPath,
     #[error("seccomp profile: {item}: argument index {index} is above 5")]

@@ -284,9 +284,6 @@ fn ret_of(
     item: impl Fn() -> String,
 ) -> Result<Ret, SeccompError> {
     let max = match action {
-        Action::ScmpActNotify => {
-            return Err(SeccompError::NeedsListener(format!("{}: {action}", item())));
-        }
         // The kernel cuts a larger errno down to MAX_ERRNO.
         Action::ScmpActErrno => 4095,
         Action::ScmpActTrace => libc::SECCOMP_RET_DATA,

@@ -98,11 +98,11 @@ fn what_cannot_be_honoured_is_an_error_that_names_it() {
         ),
         (
             deny_but(&rule("mount", "NOTIFY", "")),
-            r#"syscalls[0] ("mount"): SCMP_ACT_NOTIFY needs a listener"#,
+            r#"syscalls[0] ("mount"): SCMP_ACT_NOTIFY needs a listener, and seccomp listenerPath is"#,
         ),
         (
             r#"{ "defaultAction": "SCMP_ACT_NOTIFY" }"#.into(),
-            "defaultAction: SCMP_ACT_NOTIFY needs a listener",
+            "SCMP_ACT_NOTIFY cannot be used as default action",
         ),
         (with(r#""listenerMetadata": "x""#), "listenerMetadata but no listenerPath"),
         (
