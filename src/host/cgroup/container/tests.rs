@@ -91,11 +91,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         for dir in self.there() {
             let dir = Dir::open(&dir.display().to_string()).unwrap();
-            for pid in walk::processes(&dir).unwrap_or_default() {
-                let _ = process::kill(pid, libc::SIGKILL);
+            // What was killed is there until it has ended.
+            for _ in 0..500 {
+                for pid in walk::processes(&dir).unwrap_or_default() {
+                    let _ = process::kill(pid, libc::SIGKILL);
+                }
+                let _ = walk::below(&dir, |parent, name, _| parent.remove_child_bytes(name));
+                match std::fs::remove_dir(&dir.path) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {}
+                    _ => break,
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
             }
-            let _ = walk::below(&dir, |parent, name, _| parent.remove_child_bytes(name));
-            let _ = std::fs::remove_dir(&dir.path);
         }
         let _ = std::fs::remove_dir_all(&self.files);
     }
