@@ -140,7 +140,8 @@ fn prepare(
     };
     let (mut plan, warnings) = oci::exec::plan(config, process, &facts, &asked)?;
     let own = config.process.as_ref().and_then(|p| p.oom_score_adj);
-    plan.details.tuning.oom_score_adj = own.filter(|own| Some(*own) != oom_score());
+    plan.details.tuning.oom_score_adj =
+        own.filter(|own| changes_to(*own, oom_score(), facts.uid == 0));
     if !plan.process.env.iter().any(|e| e.starts_with("HOME=")) {
         let home = in_root(saved, init, |root| users::home(root, plan.process.uid))?;
         plan.process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
@@ -197,6 +198,12 @@ fn refuse_unsealed(
         "the container's processes have CAP_SYS_PTRACE and could change this program's file",
     )
     .hint("use the stockade program for it, which runs itself from a read-only mount then"))
+}
+
+/// Whether the score is to be set: as at the container's making, who is not root may only raise it
+/// and has to do without otherwise.
+fn changes_to(own: i32, now: Option<i32>, root: bool) -> bool {
+    Some(own) != now && (root || now.is_some_and(|now| own > now))
 }
 
 /// What a process of ours has before it is changed. Lowering it needs a right, so that what it is
@@ -455,5 +462,17 @@ impl Join<'_> {
     fn ended(&self) -> Error {
         Error::new(Kind::Os, "the process ended while it joined the container")
             .hint("the container may have ended, or be at its memory limit")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::changes_to;
+
+    #[test]
+    fn an_ordinary_user_only_raises_the_oom_score() {
+        assert!(changes_to(0, Some(200), true) && !changes_to(0, Some(200), false));
+        assert!(changes_to(300, Some(200), true) && changes_to(300, Some(200), false));
+        assert!(!changes_to(200, Some(200), true) && !changes_to(200, Some(200), false));
     }
 }

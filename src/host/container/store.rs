@@ -369,6 +369,10 @@ impl Entry {
                 Err(e) => return Err(Error::os(what(), e)),
             }
         }
+        // Somebody may have deleted ours, and made another one of that name.
+        if self.store.entry(&self.id).is_ok_and(|there| !same(&self.dir, &there.dir)) {
+            return Ok(());
+        }
         match fs::rmdir_at(self.store.dir.as_fd(), &self.name) {
             Ok(()) => Ok(()),
             Err(e) if e.0 == libc::ENOENT => Ok(()),
