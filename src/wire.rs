@@ -23,6 +23,7 @@
 //!
 //! ```text
 //!       |  ------- Trees (+ descriptors) ---->  |  mounts of its cgroups, after Join
+//!       |  <----- MapIds (+ descriptor) ------  |  if a source in the root is to be mapped
 //!       |  <------------- Hooks --------------  |  if there are any
 //!       |  ------------- Hooked ------------->  |
 //!       |  <------------- Ready --------------  |  waits
@@ -229,6 +230,9 @@ pub enum Message {
     Ready,
     /// To the child: execute the command.
     Start,
+    /// Child to supervisor, with a socket over which the mount of this step comes: its ids are to be
+    /// mapped. The same over that socket: they are.
+    MapIds(u32),
     /// Child to supervisor, with a pidfd: this process, and not the child, becomes the job.
     Sibling(i32),
 }
@@ -270,6 +274,7 @@ impl Message {
             Message::Ready => (14, 0, 0, 0),
             Message::Start => (15, 0, 0, 0),
             Message::Sibling(pid) => (16, 0, 0, pid),
+            Message::MapIds(step) => (17, step, 0, 0),
             Message::Exited(e) => {
                 put(&mut out, 16, &e.utime_us.to_ne_bytes());
                 put(&mut out, 24, &e.stime_us.to_ne_bytes());
@@ -317,6 +322,7 @@ impl Message {
             14 => Message::Ready,
             15 => Message::Start,
             16 => Message::Sibling(i32::from_ne_bytes(word(12)?)),
+            17 => Message::MapIds(u32::from_ne_bytes(word(4)?)),
             5 => Message::Exited(Exit {
                 status: i32::from_ne_bytes(word(12)?),
                 utime_us: u64::from_ne_bytes(long(16)?),
@@ -356,6 +362,7 @@ mod tests {
             Message::Ready,
             Message::Start,
             Message::Sibling(4_194_303),
+            Message::MapIds(7),
         ];
         for step in Step::ALL {
             all.push(Message::Failed(Fail { step, index: 9, errno: 22 }));

@@ -26,6 +26,10 @@ pub struct ArmedMount {
     pub target: Place,
     /// Attributes: set, cleared; and on all below: set, cleared.
     pub attrs: [u64; 4],
+    /// What was said not to be, and what was said of access times, where a mount may be locked.
+    pub unwanted: u64,
+    /// See there.
+    pub times: u64,
     /// Propagation, in this order, and whether it is meant for all below.
     pub propagation: Vec<(u64, bool)>,
     /// Whether it may cover something of a procfs.
@@ -52,6 +56,13 @@ pub enum ArmedSource {
     Bind {
         tree: Tree,
         directory: bool,
+    },
+    /// Something of the root as it is by then.
+    Within {
+        path: CString,
+        recursive: bool,
+        /// Which step it is, if the supervisor is to map its ids.
+        step: Option<u32>,
     },
     Cgroup {
         hierarchies: Vec<Hierarchy>,
@@ -148,17 +159,31 @@ impl<'a> Work<'a> {
                 else {
                     return Err(Errno(libc::ENOENT));
                 };
-                let target = if directory {
-                    self.directory(&m.target, Resolve::InRoot, 0o755)?
-                } else {
-                    self.file(&m.target)?
-                };
-                self.check_target(&target, m)?;
-                self.apply(tree.as_fd(), m)?;
-                self.attach(&tree, &target)
+                self.bind(m, &tree, directory)
+            }
+            ArmedSource::Within { path, recursive, step } => {
+                // The root may be hostile, and its symlinks stay in it as they do for targets.
+                let there = self.open(path, libc::O_PATH, Resolve::InRoot)?;
+                let tree = mount::clone_tree(there.as_fd(), c"", *recursive)?;
+                let directory = fs::stat(tree.as_fd())?.is(libc::S_IFDIR);
+                if let Some(step) = step {
+                    map_ids(self.socket, tree.as_fd(), *step)?;
+                }
+                self.bind(m, &Opened::Own(tree), directory)
             }
             ArmedSource::Cgroup { .. } => Err(Errno(libc::EINVAL)),
         }
+    }
+
+    fn bind(&mut self, m: &'a ArmedMount, tree: &Opened, directory: bool) -> sys::Result<()> {
+        let target = if directory {
+            self.directory(&m.target, Resolve::InRoot, 0o755)?
+        } else {
+            self.file(&m.target)?
+        };
+        self.check_target(&target, m)?;
+        self.apply(tree.as_fd(), m)?;
+        self.attach(tree, &target)
     }
 
     /// mount(2) on an opened directory, which is the current one meanwhile.
@@ -180,15 +205,16 @@ impl<'a> Work<'a> {
     fn apply(&self, tree: BorrowedFd<'_>, m: &ArmedMount) -> sys::Result<()> {
         let [set, clear, set_below, clear_below] = m.attrs;
         let private = if m.propagation.is_empty() { libc::MS_PRIVATE } else { 0 };
-        if set_below | clear_below != 0 {
-            mount::change(tree, set_below, clear_below, private, true, None)?;
-        }
         match mount::change(tree, set, clear, private, false, None) {
             // What the host's mount has and whoever is not its owner cannot take away stays.
-            Err(e) if e.0 == libc::EPERM && clear & !attr::ATIME != 0 => {
-                mount::change(tree, set, clear & attr::ATIME, private, false, None)?;
+            Err(e) if e.0 == libc::EPERM => {
+                let (set, clear) = around_locks(tree, m)?;
+                mount::change(tree, set, clear, private, false, None)?;
             }
             other => other?,
+        }
+        if set_below | clear_below != 0 {
+            mount::change(tree, set_below, clear_below, private, true, None)?;
         }
         if private != 0 {
             return mount::change(tree, 0, 0, private, true, None);
@@ -306,6 +332,32 @@ impl<'a> Work<'a> {
             Err(e) => Err(e),
         }
     }
+}
+
+/// What can be set and cleared where the mount keeps what the host has put on it. `EPERM` where that is
+/// not what was asked for.
+fn around_locks(tree: BorrowedFd<'_>, m: &ArmedMount) -> sys::Result<(u64, u64)> {
+    const TIMES: u64 = attr::ATIME | attr::NODIRATIME;
+    const LOCKED: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | TIMES;
+    let has = fs::statfs(tree)?.attrs;
+    let [set, clear, ..] = m.attrs;
+    if has & m.unwanted & LOCKED != 0 || m.times != 0 && m.times != has & TIMES {
+        return Err(Errno(libc::EPERM));
+    }
+    Ok((set & !attr::ATIME, clear & !(has & LOCKED | attr::ATIME)))
+}
+
+/// Has the supervisor map the ids of a mount, for which it needs rights over its file system.
+fn map_ids(socket: BorrowedFd<'_>, tree: BorrowedFd<'_>, step: u32) -> sys::Result<()> {
+    // An own pair: other messages may be under way on the socket.
+    let (ours, theirs) = io::seqpacket_pair()?;
+    let asked = Message::MapIds(step).to_bytes();
+    io::send(socket, &asked, Some(theirs.as_fd()))?;
+    drop(theirs);
+    io::send(ours.as_fd(), &asked, Some(tree))?;
+    let mut buf = [0; SIZE];
+    io::recv(ours.as_fd(), &mut buf, false)?;
+    if buf == asked { Ok(()) } else { Err(Errno(libc::EPIPE)) }
 }
 
 /// The twelve bits of a mode as digits.

@@ -160,15 +160,21 @@ fn describe(step: &MountStep) -> String {
         MountStep::File { target, .. } => format!("make the file {}", q(target)),
         MountStep::Symlink { target, .. } => format!("make the symlink {}", q(target)),
         MountStep::Mask { target } => format!("mask {}", q(target)),
-        MountStep::Mount(mount) => match &mount.source {
-            MountSource::Filesystem { fstype, .. } => {
-                format!("mount {fstype} on {}", q(&mount.target))
-            }
-            MountSource::Bind { source, .. } => {
-                format!("bind mount {} on {}", q(source), q(&mount.target))
-            }
-            MountSource::Cgroup => format!("mount the cgroups on {}", q(&mount.target)),
-        },
+        MountStep::Mount(mount) => {
+            let source = match &mount.source {
+                MountSource::Filesystem { fstype, source, .. } => {
+                    quote(source.as_ref().unwrap_or(fstype))
+                }
+                MountSource::Bind { source, .. } => q(source),
+                MountSource::Cgroup => quote("cgroup"),
+            };
+            // runc's words, which its callers look for.
+            format!(
+                "unable to start container process: error during container init: \
+                 error mounting {source} to rootfs at {}",
+                q(&mount.target)
+            )
+        }
         MountStep::Device(d) => {
             format!("make the device {} ({}:{})", q(&d.target), d.major, d.minor)
         }

@@ -65,6 +65,8 @@ pub(crate) enum Event {
     Failed(Fail),
     /// Nobody is at the other end any more.
     End,
+    /// The ids of this step's mount are to be mapped; it comes over that socket.
+    MapIds(u32, OwnedFd),
     /// Everything is mounted, and hooks may run.
     Hooks,
     /// Set-up is complete, and the command waits.
@@ -166,7 +168,7 @@ pub(crate) fn launch(plan: &Plan, facts: &Facts, stdio: &Stdio) -> Result<Launch
     }
     launched.tell(plan, Message::Go, None)?;
     // While the child makes the root. Before anything else is sent: it reads these first.
-    sources::send(&pending, plan.namespaces.user.as_ref(), pid, launched.socket.as_fd())
+    sources::send(&pending, None, plan.namespaces.user.as_ref(), pid, launched.socket.as_fd())
         .map_err(|e| launched.last_words().map_or(e, |fail| launched.explain(plan, fail)))?;
     // The child has its own copies; ours of the mounts, the socket's other end and the cgroup's
     // files go here, so that the end of file means that the child is gone.
@@ -350,6 +352,7 @@ impl Launched {
             (Some(Message::Exited(exit)), None) => Event::Exited(exit),
             (Some(Message::Failed(fail)), None) => Event::Failed(fail),
             (Some(Message::Hooks), None) => Event::Hooks,
+            (Some(Message::MapIds(step)), Some(fd)) => Event::MapIds(step, fd),
             (Some(Message::Ready), None) => Event::Ready,
             (Some(Message::Sibling(pid)), Some(fd)) => Event::Sibling(pid, fd),
             _ => return Err(garbled()),

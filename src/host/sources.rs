@@ -10,15 +10,15 @@ use crate::child::rootfs::Tree;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::c_path;
 use crate::host::idmap::{self, MountNamespaces};
-use crate::plan::detail::MountIds;
+use crate::plan::detail::{MountIds, MountSource};
 use crate::plan::formats::mountinfo;
 use crate::plan::ids::{self, IdMap};
 use crate::plan::values::quote;
-use crate::plan::{BindIds, Expect, UserNamespace};
+use crate::plan::{BindIds, Expect, MountStep, Plan, UserNamespace};
 use crate::sys::mount::{self, attr};
-use crate::sys::{fs, io};
+use crate::sys::{self, Errno, fs, io, process, signal};
 use crate::wire::{Message, Sources};
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -67,11 +67,7 @@ pub(crate) fn look(wanted: &Pending<'_>) -> Result<(Tree, bool)> {
     let path = wanted.path;
     let shown = quote(&path.to_string_lossy());
     if wanted.maps.is_some() {
-        return Err(Error::new(
-            Kind::Permission,
-            format!("an ordinary user cannot map the ids of {shown}"),
-        )
-        .hint("id-mapped mounts need CAP_SYS_ADMIN where the file system was mounted"));
+        return Err(not_for_users(&shown));
     }
     let path_c = c_path(path)?;
     let fd = fs::open_at(fs::cwd(), &path_c, libc::O_PATH, 0)
@@ -85,17 +81,71 @@ pub(crate) fn look(wanted: &Pending<'_>) -> Result<(Tree, bool)> {
     Ok((Tree::Path { path: path_c, dev, ino, recursive }, directory))
 }
 
-/// Finds and sends all, in their order. `pid` is the child, whose id maps are in place.
+/// What an ordinary user is told.
+pub(crate) fn not_for_users(shown: &str) -> Error {
+    Error::new(Kind::Permission, format!("an ordinary user cannot map the ids of {shown}"))
+        .hint("id-mapped mounts need CAP_SYS_ADMIN where the file system was mounted")
+}
+
+/// Sources, each found or not.
+pub(crate) type Found = Vec<sys::Result<OwnedFd>>;
+
+/// Sources as a process sees them whose mounts are a user namespace's. In copies of these nobody there
+/// can take away what the host has put on a mount (read-only and the like), nor a mount that hides
+/// something (mount_namespaces(7), "locked"): in copies of the host's own mounts, root of the
+/// namespace could. The process must not have changed its mounts yet.
+///
+/// # Errors
+/// Its mounts cannot be entered.
+pub(crate) fn seen_by(process: BorrowedFd<'_>, pending: &[Pending<'_>]) -> Result<Found> {
+    let wanted = pending.iter().map(|p| Ok((c_path(p.path)?, p.recursive)));
+    let mut visit = Visit {
+        process,
+        wanted: wanted.collect::<Result<_>>()?,
+        found: pending.iter().map(|_| Err(Errno(libc::ECANCELED))).collect(),
+        entered: Err(Errno(libc::ECANCELED)),
+    };
+    let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;
+    let went = process::step_aside(Visit::copy, &mut visit);
+    signal::set_mask(mask).map_err(|e| Error::os("unblock signals", e))?;
+    went.and(visit.entered).map_err(|e| Error::os("enter the container's mounts", e))?;
+    Ok(visit.found)
+}
+
+/// A moment in a process's mount namespace.
+struct Visit<'a> {
+    process: BorrowedFd<'a>,
+    wanted: Vec<(CString, bool)>,
+    found: Found,
+    entered: sys::Result<()>,
+}
+
+impl Visit<'_> {
+    /// System calls only: see [`process::step_aside`].
+    fn copy(&mut self) {
+        self.entered = process::join(self.process, libc::CLONE_NEWNS);
+        if self.entered.is_ok() {
+            for ((path, recursive), found) in self.wanted.iter().zip(&mut self.found) {
+                *found = mount::clone_tree(fs::cwd(), path, *recursive);
+            }
+        }
+    }
+}
+
+/// Finds and sends all, in their order, unless they were found before. `pid` is the child, whose id
+/// maps are in place.
 ///
 /// # Errors
 /// One cannot be had. The child is then waiting for it and has to be killed.
 pub(crate) fn send(
     pending: &[Pending<'_>],
+    found: Option<Found>,
     user: Option<&UserNamespace>,
     pid: i32,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
     let mut copier = Copier { user, pid, namespaces: MountNamespaces::default(), own: None };
+    let mut found = found.map(Vec::into_iter);
     let mut rest = pending;
     let mut most = FIRST;
     while !rest.is_empty() {
@@ -104,7 +154,8 @@ pub(crate) fn send(
             Sources { count: u32::try_from(now.len()).unwrap_or(0), ..Default::default() };
         let mut fds = Vec::with_capacity(now.len());
         for (bit, source) in (0u64..).zip(now) {
-            match copier.copy(source) {
+            let found = found.as_mut().and_then(Iterator::next);
+            match copier.copy(source, found) {
                 Ok((fd, directory)) => {
                     fds.push(fd);
                     message.directories |= u64::from(directory) << bit;
@@ -137,19 +188,34 @@ struct Copier<'a> {
 impl Copier<'_> {
     /// The mount, detached, and whether it is of a directory. The one look-up by path; from here
     /// on by descriptor.
-    fn copy(&mut self, source: &Pending<'_>) -> Result<(OwnedFd, bool)> {
+    fn copy(
+        &mut self,
+        source: &Pending<'_>,
+        seen: Option<sys::Result<OwnedFd>>,
+    ) -> Result<(OwnedFd, bool)> {
         let shown = quote(&source.path.to_string_lossy());
         let path = c_path(source.path)?;
         let open = |e| Error::os(format!("open {shown}"), e).during(Stage::Mounts);
+        let covered = |e: Errno| {
+            match open(e) {
+            error if e.0 == libc::EINVAL && !source.recursive => error.hint(
+                "other mounts lie below it, and what they cover is not uncovered in a user namespace: \
+                 with rbind they come along",
+            ),
+            error => error,
+        }
+        };
         // In one call, but for a directory of the user's, of which the path is needed.
-        let found = if source.optional || source.expect != Expect::FileOrDirectory {
+        let whole = seen.is_some() || source.optional || source.expect != Expect::FileOrDirectory;
+        let found = if whole {
             None
         } else {
             Some(fs::open_at(fs::cwd(), &path, libc::O_PATH, 0).map_err(open)?)
         };
-        let tree = match &found {
-            None => mount::clone_tree(fs::cwd(), &path, source.recursive).map_err(open)?,
-            Some(fd) => mount::clone_tree(fd.as_fd(), c"", source.recursive).map_err(|e| {
+        let tree = match (seen, &found) {
+            (Some(seen), _) => seen.map_err(covered)?,
+            (_, None) => mount::clone_tree(fs::cwd(), &path, source.recursive).map_err(open)?,
+            (_, Some(fd)) => mount::clone_tree(fd.as_fd(), c"", source.recursive).map_err(|e| {
                 Error::os(format!("copy the mount of {shown}"), e).during(Stage::Mounts)
             })?,
         };
@@ -224,6 +290,28 @@ impl Copier<'_> {
         mount::set_attr(tree.as_fd(), attr::IDMAP, 0, true, Some(namespace))
             .map_err(|e| cannot_map(shown, e))
     }
+}
+
+/// Maps the ids of a mount that the child found in its own root: which one it says, and sends.
+///
+/// # Errors
+/// There is none to be mapped, or the kernel refuses.
+pub(crate) fn map_within(plan: &Plan, step: u32, peer: &OwnedFd, pid: i32) -> Result<()> {
+    let garbled = || Error::new(Kind::Refused, "the child sent something that is no message");
+    let asked = Message::MapIds(step).to_bytes();
+    let mut buf = [0; crate::wire::SIZE];
+    let got = io::recv(peer.as_fd(), &mut buf, false);
+    let (_, tree) = got.map_err(|e| Error::os("hear from the child", e))?;
+    let found = usize::try_from(step).ok().and_then(|at| plan.steps.get(at));
+    let Some((MountStep::Mount(found), tree)) = found.zip(tree).filter(|_| buf == asked) else {
+        return Err(garbled());
+    };
+    let MountSource::Bind { source, ids: Some(maps), .. } = &found.source else {
+        return Err(garbled());
+    };
+    let mut copier = Copier { user: None, pid, namespaces: MountNamespaces::default(), own: None };
+    copier.map_by(&tree, maps, &quote(&source.to_string_lossy()))?;
+    io::send(peer.as_fd(), &asked, None).map_err(|e| Error::os("tell the child to go on", e))
 }
 
 /// What is there has to be what is expected.

@@ -297,7 +297,7 @@ impl Loop<'_, '_, '_> {
                 }
             }
             Some(Event::Failed(fail)) => return Err(self.launched.explain(plan, fail)),
-            Some(Event::Hooks | Event::Ready | Event::Sibling(..)) => {
+            Some(Event::Hooks | Event::Ready | Event::Sibling(..) | Event::MapIds(..)) => {
                 return Err(Error::new(Kind::Refused, "the child is out of step"));
             }
             Some(Event::End) => {

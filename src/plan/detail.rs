@@ -225,6 +225,9 @@ pub enum MountSource {
         ids: Option<MountIds>,
         /// Whether only a procfs or sysfs is meant.
         kernel_only: bool,
+        /// Where in the root it is, if the path leads there: then it is what is there when the mounts
+        /// before it are made.
+        within: Option<PathBuf>,
     },
     /// The run's own cgroup, as far as its namespace or a bind shows it.
     Cgroup,
@@ -241,6 +244,10 @@ pub struct AttrBits {
     pub set_below: u64,
     /// Cleared on it and all below.
     pub clear_below: u64,
+    /// What was said not to be, where a mount of the host may have it and not let go of it.
+    pub unwanted: u64,
+    /// What was said of access times, if anything; likewise.
+    pub times: u64,
 }
 
 /// A mount with everything that mount(8) can say of it.

@@ -3,6 +3,7 @@
 //! Flags that safety wants are added here and not by the caller: `O_CLOEXEC` and `O_NOCTTY`
 //! always (a file of a hostile rootfs must not become our terminal).
 
+use super::mount::attr;
 use super::{Result, check, check_int, int};
 use core::ffi::CStr;
 use libc::{c_int, c_long};
@@ -215,7 +216,22 @@ pub struct FsStat {
     pub inodes: u64,
     /// Free inodes.
     pub inodes_free: u64,
+    /// Attributes of the mount, as [`super::mount::attr`] has them: every mount has one at least of
+    /// those that are about access times.
+    pub attrs: u64,
 }
+
+/// `ST_*` of statvfs(3) and the attribute that each stands for.
+const ATTRIBUTES: [(i64, u64); 8] = [
+    (0x1, attr::RDONLY),
+    (0x2, attr::NOSUID),
+    (0x4, attr::NODEV),
+    (0x8, attr::NOEXEC),
+    (0x400, attr::NOATIME),
+    (0x800, attr::NODIRATIME),
+    (0x1000, attr::RELATIME),
+    (0x2000, attr::NOSYMFOLLOW),
+];
 
 /// `fstatfs(fd)`.
 pub fn statfs(fd: BorrowedFd<'_>) -> Result<FsStat> {
@@ -231,7 +247,15 @@ pub fn statfs(fd: BorrowedFd<'_>) -> Result<FsStat> {
         blocks_free: s.f_bfree,
         inodes: s.f_files,
         inodes_free: s.f_ffree,
+        attrs: attributes(s.f_flags as i64),
     })
+}
+
+fn attributes(flags: i64) -> u64 {
+    let set = ATTRIBUTES.iter().filter(|(bit, _)| flags & bit != 0);
+    let attrs = set.fold(0, |all, (_, attr)| all | attr);
+    // No bit says strictatime: it is what is left.
+    if attrs & attr::ATIME == 0 { attrs | attr::STRICTATIME } else { attrs }
 }
 
 /// The names in a directory, by getdents64(2) and without a heap.

@@ -1,7 +1,7 @@
 //! Helpers: processes that share this one's memory, on a stack of their own, and make system calls
 //! beside it.
 
-use super::process::wait4;
+use super::process::{exit_group, wait4};
 use super::{Errno, Result, check_int, int};
 use core::sync::atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_long, c_void};
@@ -66,6 +66,45 @@ pub fn spawn_helper<H: Helper>(fd: RawFd) -> Result<i32> {
         )
     };
     check_int(pid)
+}
+
+/// `clone(CLONE_VM | CLONE_FILES | CLONE_VFORK)`—runs `work` in a process that shares this one's memory
+/// and descriptors and may go into other namespaces, for which it has a root and a working directory of
+/// its own. Comes back when that has ended; `ECANCELED` if it was killed before.
+///
+/// `work` makes system calls and writes to its argument, and does nothing else. Signals are to be blocked
+/// meanwhile: a handler would run in both.
+pub fn step_aside<A>(work: fn(&mut A), argument: &mut A) -> Result<()> {
+    struct Call<'a, A>(fn(&mut A), &'a mut A);
+    extern "C" fn trampoline<A>(call: *mut c_void) -> c_int {
+        // SAFETY: the pointer is to the caller's `Call`, which lives and is not used: the caller sleeps.
+        let Call(work, argument) = unsafe { &mut *call.cast::<Call<'_, A>>() };
+        work(argument);
+        exit_group(0)
+    }
+    let low = map_stack()?;
+    let mut call = Call(work, argument);
+    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK;
+    // SAFETY: the stack is new and large enough; `call` outlives the process, since CLONE_VFORK
+    // suspends the caller until its end: it calls no execve.
+    let cloned = check_int(unsafe {
+        libc::clone(trampoline::<A>, low.byte_add(STACK), flags, (&raw mut call).cast::<c_void>())
+    });
+    // Without an exit signal it is found only with this flag, and by nobody else.
+    let ended = cloned.and_then(|pid| {
+        loop {
+            match wait4(pid, WALL) {
+                Err(e) if e.0 == libc::EINTR => {}
+                other => break other,
+            }
+        }
+    });
+    // SAFETY: our own mapping; the process that used it has ended, or was never made.
+    unsafe { libc::munmap(low, STACK) };
+    match ended? {
+        Some(waited) if waited.status == 0 => Ok(()),
+        _ => Err(Errno(libc::ECANCELED)),
+    }
 }
 
 /// A helper beside this process, as of [`spawn_helper`], but for one that goes on: nothing of it

@@ -25,6 +25,9 @@ pub mod attr {
     pub const NOSYMFOLLOW: u64 = 0x0020_0000;
     /// What of the access times is kept: these bits are one value.
     pub const ATIME: u64 = 0x70;
+    /// Access times are updated where they are old. mount_setattr(2) says it with none of
+    /// [`ATIME`]'s bits; this one, which it does not use, says it where "nothing" has to be told apart.
+    pub const RELATIME: u64 = 0x40;
     /// Mapped by a user namespace (Linux 5.12).
     pub const IDMAP: u64 = 0x0010_0000;
 }

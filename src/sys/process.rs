@@ -2,7 +2,7 @@
 
 pub use super::arguments::{blank_arguments, find_arguments};
 use super::helper::new_stack;
-pub use super::helper::{Aside, Helper, spawn_helper};
+pub use super::helper::{Aside, Helper, spawn_helper, step_aside};
 use super::{Errno, Result, check, check_int, int};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};

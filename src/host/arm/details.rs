@@ -17,6 +17,7 @@ use crate::host::sources::{self, Pending};
 use crate::plan::detail::{self, Details, MountSource};
 use crate::plan::formats::mountinfo;
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
+use crate::plan::values::quote;
 use crate::plan::{BindIds, Expect, Plan, Process, RootSource};
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
@@ -53,6 +54,7 @@ pub(super) fn bare_mounts(plan: &Plan) -> Result<Vec<CString>> {
 
 pub(super) fn any_mount<'p>(
     mount: &'p detail::Mount,
+    index: usize,
     pending: Option<&mut Vec<Pending<'p>>>,
     cgroups: CgroupMount<'_>,
 ) -> Result<ArmedMount> {
@@ -71,7 +73,18 @@ pub(super) fn any_mount<'p>(
                 copy_up: *copy_up,
             }
         }
-        MountSource::Bind { source, recursive, ids, kernel_only } => {
+        MountSource::Bind { within: Some(path), recursive, ids, .. } => {
+            if ids.is_some() && pending.is_none() {
+                return Err(sources::not_for_users(&quote(&path.to_string_lossy())));
+            }
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            ArmedSource::Within {
+                path: c_path(path)?,
+                recursive: *recursive,
+                step: ids.as_ref().and_then(|_| u32::try_from(index).ok()),
+            }
+        }
+        MountSource::Bind { source, recursive, ids, kernel_only, .. } => {
             let wanted = Pending {
                 recursive: *recursive,
                 guarded: false,
@@ -88,6 +101,8 @@ pub(super) fn any_mount<'p>(
         source,
         target: place(&mount.target)?,
         attrs: [a.set, a.clear, a.set_below, a.clear_below],
+        unwanted: a.unwanted,
+        times: a.times,
         propagation: mount.propagation.iter().map(|p| (p.flag, p.recursive)).collect(),
         over_proc: mount.over_proc,
     })

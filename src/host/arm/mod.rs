@@ -242,7 +242,7 @@ fn step<'p>(
             keep: *existing == Existing::Keep,
             replace: *existing == Existing::Replace,
         },
-        MountStep::Mount(mount) => ArmedStep::Mount(any_mount(mount, pending, cgroups)?),
+        MountStep::Mount(mount) => ArmedStep::Mount(any_mount(mount, index, pending, cgroups)?),
         MountStep::Device(d) => ArmedStep::Device {
             target: place(&d.target)?,
             mode: d.kind | d.mode,

@@ -135,8 +135,16 @@ impl Launch<'_> {
             // There is no later point at which the program does not run yet.
             (self.tell_pid)(&launched, saved)?;
         }
+        let user = plan.namespaces.user.as_ref();
+        // Before Go: it has changed nothing of its mounts yet.
+        let owned = (user.is_some() || joins_user) && plan.is_new(NamespaceKind::Mount);
+        let found = if owned && !pending.is_empty() {
+            Some(sources::seen_by(launched.pidfd(), &pending)?)
+        } else {
+            None
+        };
         launched.tell(plan, Message::Go, None)?;
-        sources::send(&pending, plan.namespaces.user.as_ref(), saved.pid, launched.socket.as_fd())
+        sources::send(&pending, found, user, saved.pid, launched.socket.as_fd())
             .map_err(|e| launched.last_words().map_or(e, |fail| launched.explain(plan, fail)))?;
         drop(armed);
         self.make_cgroups(saved.pid)?;
@@ -274,6 +282,7 @@ impl Launch<'_> {
                     hooks::run("createRuntime", list, saved, Status::Creating)?;
                     launched.tell(plan, Message::Hooked, None)?;
                 }
+                Event::MapIds(step, peer) => sources::map_within(plan, step, &peer, saved.pid)?,
                 Event::Ready => {
                     if let Some(state) = state {
                         let json = hooks::state_json(saved, Status::Created)?;

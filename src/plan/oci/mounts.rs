@@ -16,6 +16,8 @@ const NOEXEC: u64 = 0x8;
 const NOATIME: u64 = 0x10;
 const STRICTATIME: u64 = 0x20;
 const ATIME: u64 = 0x70;
+/// No bit of mount_setattr(2), for which it is 0.
+const RELATIME: u64 = 0x40;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x0020_0000;
 
@@ -50,11 +52,38 @@ const ATTRIBUTES: &[(&str, u64, u64)] = &[
 const PROPAGATIONS: &[(&str, u64)] =
     &[("private", PRIVATE), ("shared", SHARED), ("slave", SLAVE), ("unbindable", UNBINDABLE)];
 
+/// What can be said of one mount, and whether it is to be so.
+const SAID: &[(&str, u64, bool)] = &[
+    ("ro", RDONLY, true),
+    ("rw", RDONLY, false),
+    ("nosuid", NOSUID, true),
+    ("suid", NOSUID, false),
+    ("nodev", NODEV, true),
+    ("dev", NODEV, false),
+    ("noexec", NOEXEC, true),
+    ("exec", NOEXEC, false),
+    ("nosymfollow", NOSYMFOLLOW, true),
+    ("symfollow", NOSYMFOLLOW, false),
+    ("noatime", NOATIME, true),
+    ("atime", NOATIME, false),
+    ("relatime", RELATIME, true),
+    ("norelatime", RELATIME, false),
+    ("strictatime", STRICTATIME, true),
+    ("nostrictatime", STRICTATIME, false),
+    ("nodiratime", NODIRATIME, true),
+    ("diratime", NODIRATIME, false),
+];
+
+/// What is not about access times.
+const PLAIN: u64 = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW;
+
 /// Flags of a superblock, which a file system gets and a bind has already.
 const OF_THE_FILE_SYSTEM: &[&str] = &["sync", "async", "dirsync", "mand", "lazytime", "silent"];
 /// What is so anyway, or means something to mount(8) alone.
 const NOTHING: &[&str] =
     &["defaults", "nomand", "nolazytime", "loud", "iversion", "noiversion", "remount", "nofail"];
+/// Those that are no flags for runc.
+const NO_FLAGS: &[&str] = &["defaults", "remount", "nofail"];
 
 /// A propagation by its name.
 pub(super) fn propagation(name: &str) -> Option<Propagation> {
@@ -69,7 +98,13 @@ pub(super) fn propagation(name: &str) -> Option<Propagation> {
 /// What is read from a list of options.
 #[derive(Default)]
 struct Options {
-    attrs: AttrBits,
+    /// On all below: set, cleared.
+    below: (u64, u64),
+    /// What is to be, and what is not to be.
+    on: u64,
+    off: u64,
+    /// Whether any flag was named.
+    flags: bool,
     propagation: Vec<Propagation>,
     /// Whether it is recursive.
     bind: Option<bool>,
@@ -87,10 +122,14 @@ fn read(list: &[String]) -> Options {
     let mut o = Options::default();
     for option in list {
         let attribute = |name: &str| ATTRIBUTES.iter().find(|(n, _, _)| *n == name);
-        if let Some((_, on, off)) = attribute(option) {
-            put(&mut o.attrs.set, &mut o.attrs.clear, *on, *off);
+        o.flags |= OF_THE_FILE_SYSTEM.contains(&option.as_str())
+            || NOTHING.contains(&option.as_str()) && !NO_FLAGS.contains(&option.as_str());
+        if let Some((_, bit, on)) = SAID.iter().find(|(name, ..)| *name == option) {
+            o.flags = true;
+            let (to, from) = if *on { (&mut o.on, &mut o.off) } else { (&mut o.off, &mut o.on) };
+            (*to, *from) = (*to | bit, *from & !bit);
         } else if let Some((_, on, off)) = option.strip_prefix('r').and_then(attribute) {
-            put(&mut o.attrs.set_below, &mut o.attrs.clear_below, *on, *off);
+            put(&mut o.below.0, &mut o.below.1, *on, *off);
         } else if let Some(propagation) = propagation(option) {
             o.propagation.push(propagation);
         } else {
@@ -109,6 +148,43 @@ fn read(list: &[String]) -> Options {
         }
     }
     o
+}
+
+impl Options {
+    /// What was asked for of access times.
+    fn times(&self) -> u64 {
+        self.on & (ATIME | NODIRATIME)
+    }
+
+    /// Attributes of a new mount.
+    fn attrs(&self) -> AttrBits {
+        // Of several the kernel takes one, as mount(2) does.
+        let time = match self.on {
+            on if on & STRICTATIME != 0 => STRICTATIME,
+            on => on & NOATIME,
+        };
+        AttrBits {
+            set: self.on & (PLAIN | NODIRATIME) | time,
+            clear: if self.times() == 0 { 0 } else { ATIME },
+            set_below: self.below.0,
+            clear_below: self.below.1,
+            ..AttrBits::default()
+        }
+    }
+
+    /// Attributes of a mount of the host's, as runc has them: without any flag it keeps what it has;
+    /// with one it has what was said and nothing else, but for access times of which nothing was.
+    fn of_bind(&self) -> AttrBits {
+        let mut attrs = self.attrs();
+        if !self.flags {
+            return attrs;
+        }
+        let times = self.times();
+        attrs.clear |= PLAIN | if times == 0 { 0 } else { NODIRATIME };
+        attrs.clear &= !(attrs.set & (PLAIN | NODIRATIME));
+        (attrs.unwanted, attrs.times) = (self.off, times);
+        attrs
+    }
 }
 
 /// All options that mean something here, sorted: what else there is goes to the file system.
@@ -156,7 +232,7 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 /// One mount.
 pub(super) fn mount(
     m: &spec::Mount,
-    bundle: &Path,
+    (bundle, root): (&Path, &Path),
     default: Option<Propagation>,
     warnings: &mut Vec<String>,
 ) -> Result<Mount> {
@@ -166,8 +242,12 @@ pub(super) fn mount(
     if m.destination.is_relative() {
         warnings.push(format!("the mount destination {} is not absolute", shown(&m.destination)));
     }
+    // As in runc: a target may be told as the host sees it.
     let target = clean(&m.destination);
+    let target = within(root, &target).map(|below| Path::new("/").join(below)).unwrap_or(target);
     let mut options = read(&m.options);
+    let new = options.attrs();
+    let of_bind = options.of_bind();
     let bind = options.bind.or((m.kind == "bind").then_some(false));
     let over_proc = place_in_proc(&target, m, bind.is_some())?;
     if target == Path::new("/") {
@@ -184,6 +264,7 @@ pub(super) fn mount(
             "give it uidMappings and gidMappings, or neither",
         ));
     }
+    let attrs = if bind.is_some() { of_bind } else { new };
     let source = match bind {
         Some(recursive) => {
             for (key, _) in &options.rest {
@@ -215,13 +296,18 @@ pub(super) fn mount(
                     "leave it away",
                 ));
             }
-            MountSource::Bind {
-                source: bundle.join(&m.source),
-                recursive,
-                ids,
-                kernel_only: over_proc && !OVER_PROC.iter().any(|p| target == Path::new(p))
-                    || target == Path::new("/sys"),
+            let kernel_only = over_proc && !OVER_PROC.iter().any(|p| target == Path::new(p))
+                || target == Path::new("/sys");
+            let source = bundle.join(&m.source);
+            let within = within(root, &source).map(Path::to_owned);
+            if kernel_only && within.is_some() {
+                return Err(bad(
+                    format!("what is mounted on {} is in the container's own root", shown(&target)),
+                    "only the kernel's own file systems may be there: use the types proc and sysfs",
+                )
+                .with_kind(Kind::Refused));
             }
+            MountSource::Bind { source, recursive, ids, kernel_only, within }
         }
         None if mapped || options.idmap.is_some() => {
             return Err(bad(
@@ -261,7 +347,14 @@ pub(super) fn mount(
     {
         propagation.push(default);
     }
-    Ok(Mount { target, source, attrs: options.attrs, propagation, over_proc })
+    Ok(Mount { target, source, attrs, propagation, over_proc })
+}
+
+/// The part of a path of the host's that is below the root, by its names. One with `..` in it may
+/// lead elsewhere.
+fn within<'p>(root: &Path, path: &'p Path) -> Option<&'p Path> {
+    let plain = path.components().all(|part| part != Component::ParentDir);
+    path.strip_prefix(root).ok().filter(|_| plain && root.parent().is_some())
 }
 
 /// Whether it covers a procfs or a part of it. Only a procfs itself may, and a few files; anything
@@ -291,7 +384,8 @@ mod tests {
             options: options.iter().map(ToString::to_string).collect(),
             ..spec::Mount::default()
         };
-        mount(&m, Path::new("/bundle"), None, &mut Vec::new())
+        let paths = (Path::new("/bundle"), Path::new("/bundle/rootfs"));
+        mount(&m, paths, None, &mut Vec::new())
     }
 
     #[test]
@@ -308,6 +402,39 @@ mod tests {
         assert_eq!(m.attrs.set_below, RDONLY | NOSUID);
         let MountSource::Bind { source, recursive: true, .. } = &m.source else { panic!() };
         assert_eq!(source, Path::new("/bundle/src"));
+    }
+
+    #[test]
+    fn a_bind_keeps_what_it_has_only_where_no_flag_is_said() {
+        let of = |options: &[&str]| one("/a", "bind", options).unwrap().attrs;
+        assert_eq!(of(&["rbind", "rprivate", "remount"]), AttrBits::default());
+        let a = of(&["ro", "exec"]);
+        assert_eq!((a.set, a.clear, a.unwanted), (RDONLY, PLAIN & !RDONLY, NOEXEC));
+        // Of access times nothing was said that mount(2) would hear.
+        let a = of(&["atime"]);
+        assert_eq!((a.set, a.clear, a.unwanted, a.times), (0, PLAIN, NOATIME, 0));
+        let a = of(&["relatime", "nodiratime"]);
+        assert_eq!((a.set, a.times), (NODIRATIME, RELATIME | NODIRATIME));
+        assert_eq!(a.clear, PLAIN | ATIME);
+        assert_eq!(of(&["strictatime"]).clear, PLAIN | ATIME | NODIRATIME);
+        // A flag of the file system is a flag, although a bind cannot change it.
+        assert_eq!(of(&["sync"]).clear, PLAIN);
+        assert_eq!(one("/a", "tmpfs", &["ro", "noatime"]).unwrap().attrs.clear, ATIME);
+    }
+
+    #[test]
+    fn what_lies_in_the_root_is_told_by_its_names() {
+        let root = Path::new("/b/rootfs");
+        let below = |path| within(root, Path::new(path)).map(|p| p.to_str().unwrap());
+        assert_eq!(below("/b/rootfs/mnt/x"), Some("mnt/x"));
+        assert_eq!(below("/b/rootfs"), Some(""));
+        for outside in ["/b/rootfs2/x", "/b", "/b/rootfs/../x", "/rootfs/x"] {
+            assert_eq!(below(outside), None, "{outside}");
+        }
+        assert_eq!(within(Path::new("/"), Path::new("/x")), None);
+        assert_eq!(one("/bundle/rootfs/x/y", "tmpfs", &[]).unwrap().target, Path::new("/x/y"));
+        assert!(one("/bundle/rootfs/proc/self/attr", "bind", &[]).is_err());
+        assert!(one("/bundle/rootfs", "bind", &[]).is_err());
     }
 
     #[test]

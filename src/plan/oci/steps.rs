@@ -25,8 +25,10 @@ pub(super) fn steps(
     let inherited = mounts::propagation(&linux.rootfs_propagation)
         .filter(|p| p.flag == mounts::SLAVE || p.flag == mounts::SHARED);
     let (mut own_dev, mut read_only_dev) = (true, false);
+    let root = config.root.as_ref().map(|r| mounts::clean(&asked.bundle.join(&r.path)));
+    let root = root.unwrap_or_default();
     for m in &config.mounts {
-        let mut mount = mounts::mount(m, asked.bundle, inherited, warnings)?;
+        let mut mount = mounts::mount(m, (asked.bundle, &root), inherited, warnings)?;
         let is_bind = matches!(mount.source, MountSource::Bind { .. });
         if is_bind && mount.target == Path::new("/dev") {
             own_dev = false;
