@@ -56,6 +56,20 @@ fn the_command_is_missing() {
     );
 }
 
+/// An image without accounts, and a trap in place of them.
+#[test]
+fn a_name_is_looked_up_where_there_are_none() {
+    let root = Scratch::new();
+    let dir = root.path().to_str().unwrap();
+    let hint = "give a number, such as -u 1000:1000";
+    let options = ["--rootfs", dir, "-u", "bob"];
+    let what = format!("read /etc/passwd of the rootfs \"{dir}\"");
+    std::fs::create_dir(root.path().join("etc")).unwrap();
+    bad(&options, &format!("{what}: no such file or directory"), hint);
+    std::fs::create_dir(root.path().join("etc/passwd")).unwrap();
+    bad(&options, &format!("{what}: it is no regular file"), hint);
+}
+
 #[test]
 fn an_option_is_unknown() {
     bad(&["--memry", "1m"], "unknown option \"--memry\"", "did you mean --memory?");

@@ -280,6 +280,15 @@ fn h52_a_disk_flood_gets_enospc_at_the_limit() {
     reason_says(&run, "its disk of 8 MiB was full");
 }
 
+/// Not the bytes, of which there are plenty.
+#[test]
+fn h52_many_small_files_are_told_as_inodes_and_not_as_a_full_disk() {
+    let touch = "i=0; while :>/tmp/$i; do i=$((i+1)); done 2>/dev/null; exit 0";
+    let run = jail(["--inodes", "100", "--", "sh", "-c", touch]);
+    assert!(run.hit("disk"), "{run:#?}");
+    reason_says(&run, "its disk had all of its 100 inodes (files and directories) in use");
+}
+
 #[test]
 fn h52_all_writable_places_share_the_disk_limit() {
     for root in [&["--writable"][..], &[]] {

@@ -24,7 +24,7 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
     let signal = libc::WIFSIGNALED(word).then(|| libc::WTERMSIG(word));
     let exit_code = libc::WIFEXITED(word).then(|| libc::WEXITSTATUS(word));
     let ooms = counted.oom_kills.unwrap_or(0);
-    let disk = disk_full(ended);
+    let disk = full(ended);
 
     let mut limits_hit = Vec::new();
     let mut hit = |yes: bool, limit: Limit| {
@@ -34,7 +34,7 @@ pub(crate) fn judge(plan: &Plan, ended: &Ended, counted: &Counters, shmem: Optio
     };
     hit(ooms > 0, Limit::Memory);
     hit(counted.pids_refused.is_some_and(|n| n > 0), Limit::Pids);
-    hit(disk, Limit::Disk);
+    hit(disk.is_some(), Limit::Disk);
     hit(ended.by == Some(EndedBy::Output), Limit::Output);
     hit(ended.by == Some(EndedBy::Wall), Limit::Wall);
     let cpu_signal = ended_by_cpu_rlimit(plan, ended, signal);
@@ -154,7 +154,7 @@ fn explain(
     plan: &Plan,
     counted: &Counters,
     ooms: u64,
-    disk: bool,
+    disk: Option<Full>,
     shmem: Option<u64>,
 ) {
     if ooms > 0 && status != Status::OomKilled {
@@ -177,19 +177,34 @@ fn explain(
             plan.resources.pids.map_or_else(String::new, |n| n.to_string())
         ));
     }
-    if disk {
-        reason.push_str(&format!(
-            "; its disk of {} was full",
-            size(plan.pool.as_ref().map_or(0, |p| p.size))
-        ));
+    if let Some(full) = disk {
+        let limits = plan.pool.as_ref();
+        reason.push_str(&match full {
+            Full::Blocks => {
+                format!("; its disk of {} was full", size(limits.map_or(0, |p| p.size)))
+            }
+            Full::Inodes => format!(
+                "; its disk had all of its {} inodes (files and directories) in use",
+                limits.and_then(|p| p.inodes).map_or_else(String::new, |n| n.to_string())
+            ),
+        });
     }
 }
 
+/// What of the disk was in use to the last.
+#[derive(Clone, Copy)]
+enum Full {
+    Blocks,
+    Inodes,
+}
+
 /// No free block or inode: whatever was written next got ENOSPC.
-fn disk_full(ended: &Ended) -> bool {
-    ended.pool.is_some_and(|p| {
-        (p.blocks > 0 && p.blocks_free == 0) || (p.inodes > 0 && p.inodes_free == 0)
-    })
+fn full(ended: &Ended) -> Option<Full> {
+    let pool = ended.pool?;
+    if pool.blocks > 0 && pool.blocks_free == 0 {
+        return Some(Full::Blocks);
+    }
+    (pool.inodes > 0 && pool.inodes_free == 0).then_some(Full::Inodes)
 }
 
 fn seconds(limit: Option<std::time::Duration>) -> String {

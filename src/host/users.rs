@@ -145,9 +145,11 @@ impl Files<'_> {
 }
 
 fn unknown(what: &str, name: &str, place: &str) -> Error {
-    Error::new(Kind::InvalidConfig, format!("no {what} {} in {place}", quote(name)))
-        .hint("give a number, such as -u 1000:1000")
+    Error::new(Kind::InvalidConfig, format!("no {what} {} in {place}", quote(name))).hint(NUMBERS)
 }
+
+/// What needs none of these files.
+const NUMBERS: &str = "give a number, such as -u 1000:1000";
 
 /// Reads a file of the rootfs: resolved inside it, a regular file, and not without end
 /// (CVE-2022-31030: 1 GiB of group file, a FIFO, a symlink to /dev/zero).
@@ -162,10 +164,11 @@ fn read_in(rootfs: &Path, file: &str) -> Result<Vec<u8>> {
     // O_NONBLOCK: opening a FIFO must not wait for a writer.
     let flags = libc::O_RDONLY | libc::O_NONBLOCK;
     let fd = fs::open_beneath(dir.as_fd(), &c(Path::new(file))?, flags, 0, Resolve::InRoot)
-        .map_err(|e| Error::os(shown(), e))?;
+        .map_err(|e| Error::os(shown(), e).hint(NUMBERS))?;
     let seen = fs::stat(fd.as_fd()).map_err(|e| Error::os(shown(), e))?;
     if !seen.is(libc::S_IFREG) {
-        return Err(Error::new(Kind::Refused, format!("{}: it is no regular file", shown())));
+        let what = format!("{}: it is no regular file", shown());
+        return Err(Error::new(Kind::Refused, what).hint(NUMBERS));
     }
     let mut data = Vec::new();
     std::fs::File::from(fd)

@@ -133,6 +133,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("processes", "write pids-limit"),
     ("id", "a name is one run's: give --id on the command line"),
     ("tty", "a terminal is one run's: give -t on the command line"),
+    ("policies", "a policy has none of its own: they all stand side by side at the top"),
     ("label", "labels are one run's: give --label on the command line"),
     ("result", "results are one run's: give --result on the command line"),
 ];
@@ -195,6 +196,7 @@ mod tests {
         assert_eq!(hint("memory_swap"), "did you mean memory-swap?");
         assert_eq!(hint("require-signature"), "did you mean require_signature?");
         assert_eq!(hint("polices"), "did you mean policies?");
+        assert!(hint("policies").starts_with("a policy has none of its own"));
         assert_eq!(hint("writable"), "write read-only: false");
         for (unknown, near) in [
             ("mem", "memory"),

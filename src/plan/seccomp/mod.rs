@@ -119,13 +119,24 @@ pub struct Filter {
     pub warnings: Vec<String>,
 }
 
+impl From<serde_json::Error> for SeccompError {
+    /// With line and column. Words of the profile are in it: what a terminal would obey is escaped.
+    fn from(e: serde_json::Error) -> Self {
+        let mut text = String::new();
+        for c in e.to_string().chars().take(300) {
+            if c.is_control() { text.extend(c.escape_debug()) } else { text.push(c) }
+        }
+        Self::Json(text)
+    }
+}
+
 /// Why a profile cannot be used. Names that come from the profile are quoted and escaped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each message says it")]
 pub enum SeccompError {
-    #[error("seccomp profile is neither of the Docker nor of the OCI form")]
-    Json(#[from] serde_json::Error),
+    #[error("seccomp profile is neither of the Docker nor of the OCI form: {0}")]
+    Json(String),
     #[error("seccomp profile: syscalls[{0}] has both \"name\" and \"names\"")]
     NameTwice(usize),
     #[error("seccomp profile: syscalls[{0}] names no call")]

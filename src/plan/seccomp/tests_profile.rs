@@ -123,6 +123,11 @@ fn what_cannot_be_honoured_is_an_error_that_names_it() {
             ),
             "unknown field `uid`",
         ),
+        (
+            "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\",\n  \"syscalls\": [5]\n}".into(),
+            "line 3 column 16",
+        ),
+        (r#"{ "\u001b[2J": 1 }"#.into(), r"unknown field `\u{1b}[2J`"),
         ("\u{1}".into(), "seccomp profile is neither of the Docker nor of the OCI form"),
     ] {
         let error = error(&json);
