@@ -41,12 +41,26 @@
 
 #![forbid(unsafe_code)]
 
-/// What the child was doing when it failed. The numbers are the wire format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[allow(missing_docs)] // each name says what it is; error.rs has the sentences
-pub enum Step {
-    Handshake = 1,
+/// The steps, in the order of their numbers, with a list of all of them.
+macro_rules! steps {
+    ($first:ident, $($step:ident,)*) => {
+        /// What the child was doing when it failed. The numbers are the wire format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        #[allow(missing_docs)] // each name says what it is; error.rs has the sentences
+        pub enum Step {
+            $first = 1,
+            $($step,)*
+        }
+
+        impl Step {
+            const ALL: &[Step] = &[Step::$first, $(Step::$step,)*];
+        }
+    };
+}
+
+steps! {
+    Handshake,
     JoinCgroup,
     NewCgroupNamespace,
     ParentDeath,
@@ -97,60 +111,6 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 48] = {
-        use Step::*;
-        [
-            Handshake,
-            JoinCgroup,
-            NewCgroupNamespace,
-            ParentDeath,
-            SetupIds,
-            Session,
-            Keyring,
-            Network,
-            Propagation,
-            Pool,
-            Root,
-            Mount,
-            Pivot,
-            DetachOldRoot,
-            RootReadOnly,
-            Hostname,
-            SpawnInit,
-            Stdio,
-            Terminal,
-            Rlimit,
-            Umask,
-            Cwd,
-            CwdEscaped,
-            Bounding,
-            Groups,
-            Gid,
-            Uid,
-            Capabilities,
-            NoNewPrivs,
-            Seccomp,
-            CloseFds,
-            Exec,
-            Landlock,
-            JoinNamespace,
-            TimeOffsets,
-            Sysctl,
-            Domainname,
-            CreateHook,
-            StartHook,
-            RootPropagation,
-            Scheduling,
-            IoPriority,
-            Personality,
-            MemoryPolicy,
-            Label,
-            Wait,
-            Console,
-            OomScore,
-        ]
-    };
-
     fn from_wire(n: u32) -> Option<Step> {
         Step::ALL.iter().copied().find(|s| *s as u32 == n)
     }
@@ -364,7 +324,7 @@ mod tests {
             Message::Sibling(4_194_303),
             Message::MapIds(7),
         ];
-        for step in Step::ALL {
+        for step in Step::ALL.iter().copied() {
             all.push(Message::Failed(Fail { step, index: 9, errno: 22 }));
         }
         for m in all {
