@@ -148,6 +148,12 @@ impl Runtime {
 
     /// Makes a container; its process waits for [`Container::start`].
     ///
+    /// While it waits the process is an image of the calling program. In a pid namespace in which others
+    /// are already (the caller's own, or one that is joined) who has CAP_SYS_PTRACE there can reach
+    /// the program's file through it, and write to it later (CVE-2019-5736), unless the container has a
+    /// user namespace. A program that makes such containers says [`Runtime::may_restart`], or is
+    /// executed from a read-only mount.
+    ///
     /// # Errors
     /// The configuration makes no sense, or not on this host; nothing is left behind.
     pub fn create(&self, id: &str, options: &CreateOptions) -> Result<Container> {

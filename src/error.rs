@@ -127,6 +127,12 @@ impl Error {
         self
     }
 
+    /// Whether it was execve itself that failed, in a process that had nothing else to do any more.
+    #[must_use]
+    pub(crate) fn is_of_execve(&self) -> bool {
+        self.inner.step == Some(Step::Exec)
+    }
+
     /// Notes what of the set-up it was.
     #[must_use]
     pub(crate) fn during(mut self, stage: Stage) -> Error {
@@ -262,6 +268,12 @@ const HINTS: &[(Step, i32, &str)] = &[
     ),
     (Step::Mount, libc::EXDEV, "the path leads out of the rootfs"),
     (Step::Root, libc::EINVAL, "the directory may hold mounts that an ordinary user cannot copy"),
+    (
+        Step::DetachOldRoot,
+        libc::EINVAL,
+        "a user namespace cannot detach the host's procfs and sysfs, which would stay in reach without \
+         pivot_root: leave --no-pivot away",
+    ),
     (Step::Pivot, libc::EINVAL, "the root of the host is a ramfs, which pivot_root cannot leave"),
     (
         Step::Cwd,

@@ -108,6 +108,7 @@ steps! {
     Wait,
     Console,
     OomScore,
+    FindProgram,
 }
 
 impl Step {

@@ -546,3 +546,154 @@ fn a_poststart_hook_can_pause_and_update_its_container() {
     assert_eq!(std::fs::read_to_string(c.dir().join("done")).unwrap(), "did\n");
     assert_eq!(c.state()["status"], "running");
 }
+
+/// A runtime that is called runc.
+fn as_runc(dir: &support::Scratch, change: impl FnOnce(&mut serde_json::Value)) -> Bundle {
+    let runc = dir.join("runc");
+    symlink(support::bin(), &runc).unwrap();
+    Bundle::of(runc, change)
+}
+
+/// runc's child says it itself, in a line without the form of the log; the log has it too.
+#[test]
+fn a_program_that_the_kernel_does_not_execute_is_told_in_one_bare_line() {
+    need_root!();
+    for (contents, why) in [
+        ("#!/there/is/none foo\nsh\n", "no such file or directory"),
+        ("\u{7f}ELF and nothing else", "exec format error"),
+    ] {
+        let dir = support::Scratch::new();
+        let c = as_runc(&dir, |c| c["process"]["args"] = json!(["/run.sh"]));
+        let script = c.rootfs().join("run.sh");
+        std::fs::write(&script, contents).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let line = format!("exec /run.sh: {why}\n");
+        let o = c.call(&["run", "ID"]);
+        assert_eq!(o.status.code(), Some(1), "{o:?}");
+        assert_eq!(String::from_utf8_lossy(&o.stderr), line);
+        let log = dir.join("log").to_string_lossy().into_owned();
+        let null = std::process::Stdio::null;
+        let made = c.command(&["create", "ID"]).stdout(null()).stderr(null()).status().unwrap();
+        assert!(made.success());
+        assert_eq!(c.fails(&["--log", &log, "start", "ID"]), line);
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(log.contains("level=error") && log.contains(line.trim()), "{log}");
+    }
+}
+
+/// Without `flags` a filter has SECCOMP_FILTER_FLAG_SPEC_ALLOW, as with runc; an empty list is the other
+/// answer. The debug log has runc's words for it.
+#[test]
+fn a_filter_without_flags_has_runcs_default() {
+    need_root!();
+    for (flags, expected) in
+        [(None, 4), (Some(json!([])), 0), (Some(json!(["SECCOMP_FILTER_FLAG_LOG"])), 2)]
+    {
+        let c = Bundle::new(|c| {
+            c["process"]["args"] = json!(["true"]);
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]});
+            if let Some(flags) = flags {
+                c["linux"]["seccomp"]["flags"] = flags;
+            }
+        });
+        let o = c.call(&["--debug", "run", "ID"]);
+        let said = String::from_utf8_lossy(&o.stderr);
+        assert!(said.contains(&format!("\"seccomp filter flags: {expected}\"")), "{said}");
+    }
+}
+
+/// `exec` goes on as a copy of itself that nobody can write to, and has said nothing before.
+#[test]
+fn what_a_verb_is_going_to_do_is_said_once() {
+    need_root!();
+    let c = shell("exec sleep 1000").start();
+    for args in [&["--debug", "exec", "ID", "true"][..], &["--debug", "exec", "ID", "/nowhere"]] {
+        let o = c.call(args);
+        let said = String::from_utf8_lossy(&o.stderr);
+        assert_eq!(said.matches("exec, state in").count(), 1, "{said}");
+    }
+}
+
+/// A chroot with the host's procfs in reach would be none: an error, where runc covers it with a tmpfs.
+#[test]
+fn no_pivot_is_refused_where_the_hosts_procfs_cannot_be_taken_away() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["echo", "it ran"]);
+        let map = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        (c["linux"]["uidMappings"], c["linux"]["gidMappings"]) = (map.clone(), map);
+    });
+    let o = c.call(&["run", "--no-pivot", "ID"]);
+    let said = String::from_utf8_lossy(&o.stderr);
+    assert!(!o.status.success() && o.stdout.is_empty(), "{o:?}");
+    assert!(said.contains("detach the old root") && said.contains("--no-pivot"), "{said}");
+}
+
+/// Nor is one whose root could not be moved onto the old one.
+#[test]
+fn no_pivot_ends_where_the_root_cannot_be_moved() {
+    need_root!();
+    let traced = |inject: &str, log: &std::path::Path| {
+        let c = Bundle::new(|c| c["process"]["args"] = json!(["echo", "it ran"]));
+        let mut command = std::process::Command::new("strace");
+        command.args(["-f", "-e", inject, "-o"]).arg(log).arg(support::bin());
+        command.arg("--root").arg(c.scratch.join("root")).args(["run", "--no-pivot", &c.id]);
+        command.current_dir(c.dir()).stdin(std::process::Stdio::null()).output().unwrap()
+    };
+    let dir = support::Scratch::new();
+    let log = dir.join("log");
+    let o = traced("trace=move_mount", &log);
+    assert_eq!(&*o.stdout, b"it ran\n", "{o:?}");
+    // The last of them is the one.
+    let calls = std::fs::read_to_string(&log).unwrap().matches("move_mount(").count();
+    let o = traced(&format!("inject=move_mount:error=EINVAL:when={calls}"), &log);
+    let said = String::from_utf8_lossy(&o.stderr);
+    assert!(!o.status.success() && o.stdout.is_empty(), "{o:?}");
+    assert!(said.contains("pivot") && !said.contains("mounting"), "{said}");
+}
+
+/// T35's other side: a joined namespace that is the host's is in the way of its own sysctls only.
+#[test]
+fn a_sysctl_of_its_own_namespace_is_set_beside_a_namespace_of_the_hosts() {
+    need_root!();
+    let of = |key: &str| {
+        let key = key.to_owned();
+        Bundle::new(move |c| {
+            c["process"]["args"] = json!(["cat", "/proc/sys/net/core/somaxconn"]);
+            c["linux"]["sysctl"] = json!({key: "1234"});
+            for namespace in c["linux"]["namespaces"].as_array_mut().unwrap() {
+                if namespace["type"] == "ipc" {
+                    namespace["path"] = json!("/proc/self/ns/ipc");
+                }
+            }
+        })
+    };
+    assert_eq!(of("net.core.somaxconn").ok(&["run", "ID"]), "1234\n");
+    let said = of("kernel.shmmni").fails(&["run", "ID"]);
+    assert!(said.contains("shmmni") && said.contains("ipc namespace is the host's own"), "{said}");
+}
+
+/// What this host has not is not left out in silence.
+#[test]
+fn a_label_or_a_class_of_cache_that_the_host_has_not_is_an_error() {
+    need_root!();
+    if std::path::Path::new("/sys/fs/selinux/enforce").exists()
+        || std::path::Path::new("/sys/fs/resctrl/schemata").exists()
+    {
+        skip_on_this_kind_of_host!("it has SELinux or resctrl");
+    }
+    for (name, value, words) in [
+        (
+            "intelRdt",
+            json!({"closID": "x"}),
+            "intelRdt is specified in config, but Intel RDT is not enabled",
+        ),
+        ("mountLabel", json!("system_u:object_r:svirt_sandbox_file_t:s0"), "SELinux"),
+    ] {
+        let c = Bundle::new(|c| c["linux"][name] = value);
+        let said = c.fails(&["run", "ID"]);
+        assert!(said.contains(words), "{said}");
+    }
+}

@@ -111,6 +111,67 @@ fn a_terminal_in_the_foreground_is_relayed() {
     b.is_gone();
 }
 
+/// Who does not read its output holds up neither signals nor the end.
+#[test]
+fn a_reader_that_does_not_read_holds_up_nothing_but_the_output() {
+    need_root!();
+    let script = "trap 'echo > /caught; exit 7' TERM; cat /bin/busybox /bin/busybox & \
+                  while :; do sleep 0.05; done";
+    let b = bundle(script, |c| c["process"]["terminal"] = json!(true));
+    let mut child = b.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    // Never read.
+    let pipe = child.stdout.take().unwrap();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let pause = |what: &str| {
+        assert!(std::time::Instant::now() < patience, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let room = || {
+        let mut probe = std::fs::File::options();
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        let probe = probe.write(true).custom_flags(O_NONBLOCK).open(path).unwrap();
+        let mut fds = [nix::poll::PollFd::new(
+            std::os::fd::AsFd::as_fd(&probe),
+            nix::poll::PollFlags::POLLOUT,
+        )];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).unwrap() != 0
+    };
+    while room() {
+        pause("the pipe does not fill");
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let term = || nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    term();
+    while !b.rootfs.join("caught").exists() {
+        pause("the signal does not reach the program");
+    }
+    // What is left may be waited for; whoever does not want to says so.
+    while child.try_wait().unwrap().is_none() {
+        term();
+        pause("the exit status does not come");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    drop(pipe);
+    b.is_gone();
+}
+
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Who closes the other end loses the output, and the program goes on.
+#[test]
+fn a_reader_that_has_gone_does_not_stop_the_program() {
+    need_root!();
+    let b = bundle("cat /bin/busybox; echo > /done; exit 5", |c| {
+        c["process"]["terminal"] = json!(true);
+    });
+    let mut child = b.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert!(b.rootfs.join("done").exists());
+    b.is_gone();
+}
+
 /// T19: what the caller hands on is at its numbers, and nothing else is.
 #[test]
 fn preserved_descriptors_keep_their_numbers() {

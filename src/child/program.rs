@@ -43,11 +43,11 @@ fn may_execute(path: &core::ffi::CStr) -> sys::Result<()> {
 
 /// Whether there is a program that may be executed.
 pub(super) fn find(armed: &Armed) -> Done {
-    let mut answer = Failure(Step::Exec, 0, Errno(libc::ENOENT));
+    let mut answer = Failure(Step::FindProgram, 0, Errno(libc::ENOENT));
     for (index, path) in (0..).zip(&armed.candidates) {
         match may_execute(path) {
             Ok(()) => return Ok(()),
-            Err(e) if e.0 == libc::EACCES => answer = Failure(Step::Exec, index, e),
+            Err(e) if e.0 == libc::EACCES => answer = Failure(Step::FindProgram, index, e),
             Err(_) => {}
         }
     }

@@ -158,6 +158,126 @@ fn t7_proc_is_mounted_on_a_real_directory_and_nothing_is_put_over_it() {
     bundle.is_gone();
 }
 
+/// CVE-2025-52881: what is in the root's place of procfs is neither read nor written.
+#[test]
+fn t6_sysctls_reach_the_kernel_whatever_the_root_has_for_proc() {
+    need_root!();
+    let name = "proc/sys/net/core/somaxconn";
+    for (mounted, swapped) in [(false, false), (true, false), (false, true)] {
+        let mut bundle = Bundle::new("exec sleep 100");
+        if !mounted {
+            without_mount(&mut bundle, "/proc");
+        }
+        bundle.rootfs.file(name, "decoy");
+        bundle.rootfs.file("other/sys/net/core/somaxconn", "decoy");
+        bundle.set("/linux/sysctl", json!({"net.core.somaxconn": "1234"}));
+        let (proc, other) = (bundle.rootfs.join("proc"), bundle.rootfs.join("other"));
+        let container = with_swaps(&proc, &other, swapped, || bundle.create()).unwrap();
+        let pid = container.state().unwrap().pid;
+        // By our own procfs, in its network namespace.
+        let seen = std::process::Command::new("nsenter")
+            .args(["-t", &pid.to_string(), "-n", "cat"])
+            .arg(Path::new("/").join(name))
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&seen.stdout), "1234\n", "{mounted} {swapped}");
+        for decoy in [name, "other/sys/net/core/somaxconn"] {
+            assert_eq!(std::fs::read(bundle.rootfs.join(decoy)).unwrap(), b"decoy", "{decoy}");
+        }
+        container.delete(true).unwrap();
+        wait(pid);
+        bundle.is_gone();
+    }
+    // Nor is there a way to put something over a part of it, by whatever name.
+    let source = Scratch::new();
+    for (target, link) in
+        [("/proc/sys/net", ""), ("/there/sys/net", "/proc"), ("/there", "/proc/sys")]
+    {
+        let mut bundle = Bundle::new("true");
+        bundle.set("/linux/sysctl", json!({"net.core.somaxconn": "1234"}));
+        if !link.is_empty() {
+            symlink(link, bundle.rootfs.join("there")).unwrap();
+        }
+        bundle.add(
+            "/mounts",
+            json!({"destination": target, "source": source.path(), "options": ["bind"]}),
+        );
+        assert!(bundle.create().is_err(), "{target}");
+        bundle.is_gone();
+    }
+}
+
+/// Exchanges two names over and over while something is done.
+fn with_swaps<T>(a: &Path, b: &Path, on: bool, work: impl FnOnce() -> T) -> T {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(!on);
+    std::thread::scope(|s| {
+        // Also where the work panics.
+        let _stop = Stop(&stop);
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE);
+            }
+        });
+        work()
+    })
+}
+
+/// GHSA-3q8j-pf29-vwv8: a read-only path, or a masked one, of which a part is swapped meanwhile. What is
+/// looked up and what is mounted is one opened file, in the root; a file that was looked at is never
+/// another one's cover.
+#[test]
+fn t9_read_only_and_masked_paths_in_a_shared_volume_stay_in_the_root() {
+    need_root!();
+    let (volume, decoy) = (Scratch::new(), decoy());
+    let before = digest(decoy.path());
+    volume.file("a/inner/file", "the volume's");
+    symlink(decoy.path(), volume.join("link")).unwrap();
+    let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let shown = decoy.path().to_str().unwrap();
+    with_swaps(&volume.join("a"), &volume.join("link"), true, || {
+        for _ in 0..40 {
+            let mut bundle = Bundle::new("cat /proc/self/mountinfo");
+            bundle.add(
+                "/mounts",
+                json!({"destination": "/vol", "source": volume.path(), "options": ["bind"]}),
+            );
+            bundle.add("/linux/readonlyPaths", "/vol/a/inner");
+            bundle.add("/linux/maskedPaths", "/vol/a/inner/file");
+            // An error, or a start whose effect stays inside.
+            if let Ok(ran) = bundle.try_run() {
+                let mounts = ran.output.lines().map(|l| l.split(' ').collect::<Vec<_>>());
+                for mount in mounts.filter(|m| m.len() > 5) {
+                    assert!(!Path::new(mount[3]).starts_with(shown), "{mount:?}");
+                }
+            }
+            bundle.is_gone();
+        }
+    });
+    assert_eq!(digest(decoy.path()), before);
+    assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), host);
+    // Undisturbed it is what was asked for.
+    let mut bundle =
+        Bundle::new("echo x >/vol/a/inner/new; wc -c </vol/a/inner/file; cat /vol/a/inner/file");
+    std::fs::remove_dir_all(volume.path()).unwrap();
+    volume.file("a/inner/file", "the volume's");
+    bundle.add(
+        "/mounts",
+        json!({"destination": "/vol", "source": volume.path(), "options": ["bind"]}),
+    );
+    bundle.add("/linux/readonlyPaths", "/vol/a/inner");
+    bundle.add("/linux/maskedPaths", "/vol/a/inner/file");
+    let ran = bundle.run().says("Read-only file system").says("0\n").ends(0);
+    assert!(!ran.output.contains("the volume's"), "{ran:?}");
+}
+
 /// CVE-2024-45310, CVE-2021-30465: a mount point is made and a mount lands inside, whoever swaps
 /// what meanwhile.
 #[test]

@@ -12,7 +12,7 @@ use crate::plan::values::{misc, quote};
 pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
     let id = id(parsed)?;
     let options = options(parsed)?;
-    context.log.debug(|| format!("create {id} from the bundle {}", options.bundle.display()));
+    context.log.later(|| format!("create {id} from the bundle {}", options.bundle.display()));
     let container = context.runtime.create(id, &options)?;
     for warning in container.warnings() {
         context.log.warn(warning);
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Result<u8> {
         keep: parsed.on("keep"),
         subreaper: !parsed.on("no-subreaper"),
     };
-    context.log.debug(|| format!("run {id} from the bundle {}", options.bundle.display()));
+    context.log.later(|| format!("run {id} from the bundle {}", options.bundle.display()));
     let mut started = |started: &crate::container::Started| {
         for warning in &started.warnings {
             context.log.warn(warning);

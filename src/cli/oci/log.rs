@@ -8,6 +8,7 @@
 use super::args::{Parsed, invalid};
 use crate::error::{Error, Result};
 use crate::plan::values::escape;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,6 +20,8 @@ pub(super) struct Log {
     file: Option<File>,
     json: bool,
     debug: bool,
+    /// Not yet written: this program may be run anew, and says it then.
+    waiting: RefCell<String>,
     /// Whether what to do next is said on stderr; runc's callers expect its one line.
     pub(super) hints: bool,
 }
@@ -63,7 +66,16 @@ impl Log {
                 .map_err(|e| Error::os(format!("open the log {}", path.display()), e))
         };
         let file = parsed.path("log").map(open).transpose()?;
-        Ok(Log { file, json, debug: parsed.on("debug"), hints: true })
+        let debug = parsed.on("debug");
+        Ok(Log { file, json, debug, waiting: RefCell::default(), hints: true })
+    }
+
+    /// Says what is going to be done, with the next line or at the end: once, also where the program goes
+    /// on as a copy of itself that nobody can write to.
+    pub(super) fn later(&self, message: impl FnOnce() -> String) {
+        if self.debug {
+            self.waiting.borrow_mut().push_str(&self.line(Level::Debug, &message()));
+        }
     }
 
     /// Says what is being done, if asked to.
@@ -81,8 +93,22 @@ impl Log {
     /// The error that ends the verb: to the log and, as runc does, to stderr too.
     pub(super) fn error(&self, message: &str, hint: Option<&str>) {
         self.write(Level::Error, message);
-        let mut text = String::new();
+        self.on_stderr(message, hint, self.file.is_some());
+    }
+
+    /// The same, but on stderr without the form of the log.
+    pub(super) fn bare(&self, message: &str, hint: Option<&str>) {
         if self.file.is_some() {
+            self.write(Level::Error, message);
+        } else {
+            self.flush();
+        }
+        self.on_stderr(message, hint, true);
+    }
+
+    fn on_stderr(&self, message: &str, hint: Option<&str>, whole: bool) {
+        let mut text = String::new();
+        if whole {
             text.push_str(message);
             text.push('\n');
         }
@@ -95,14 +121,32 @@ impl Log {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
+    fn line(&self, level: Level, message: &str) -> String {
+        if self.json { json(level, message) } else { text(level, message) }
+    }
+
     fn write(&self, level: Level, message: &str) {
-        let line = if self.json { json(level, message) } else { text(level, message) };
+        let line = self.line(level, message);
+        self.waiting.borrow_mut().push_str(&line);
+        self.flush();
+    }
+
+    fn flush(&self) {
+        let lines = std::mem::take(&mut *self.waiting.borrow_mut());
         // One write, so that lines of several runtimes in one file do not mix. A full disk must
         // not hide the error from stderr.
         let _ = match &self.file {
-            Some(file) => (&*file).write_all(line.as_bytes()),
-            None => std::io::stderr().write_all(line.as_bytes()),
+            Some(file) => (&*file).write_all(lines.as_bytes()),
+            None => std::io::stderr().write_all(lines.as_bytes()),
         };
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if !self.waiting.borrow().is_empty() {
+            self.flush();
+        }
     }
 }
 

@@ -154,7 +154,7 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
             };
             let log = &context.log;
             let root = context.runtime.root().display();
-            log.debug(|| format!("{} {name}, state in {root}", program.name()));
+            log.later(|| format!("{} {name}, state in {root}", program.name()));
             match run(&context, verb, &parsed) {
                 Ok(status) => status,
                 Err(e) => report(log, &prefixed(program, verb, e), failed),
@@ -218,13 +218,19 @@ fn shown_root(program: Program) -> String {
 }
 
 fn report(log: &Log, error: &Error, status: u8) -> u8 {
-    log.error(&error.to_string(), error.hint_text());
+    if error.is_of_execve() && status == FAILED {
+        // runc's child says it itself, when nobody is left to log it.
+        log.bare(&error.to_string(), error.hint_text());
+    } else {
+        log.error(&error.to_string(), error.hint_text());
+    }
     status
 }
 
 /// runc's words before the errors of these verbs, for whoever looks for them.
 fn prefixed(program: Program, verb: &Verb, error: Error) -> Error {
     match verb.name {
+        "create" | "run" if error.is_of_execve() => error,
         "create" | "run" => error.context(format!("{} {} failed", program.name(), verb.name)),
         "exec" => error.context("exec failed"),
         _ => error,

@@ -82,6 +82,7 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
         apparmor: config.has_label() && enabled("/sys/module/apparmor/parameters/enabled"),
         selinux: config.has_label() && Path::new("/sys/fs/selinux/enforce").exists(),
         in_user_namespace: super::in_user_namespace(),
+        resctrl: Path::new("/sys/fs/resctrl/schemata").exists(),
         kcore: Path::new("/proc/kcore").exists(),
     };
     let (mut plan, warnings) = oci::plan(&config, &facts, &asked)?;
@@ -289,7 +290,7 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let mut prepared = prepare(id, request)?;
     if until == Until::Foreground && request.console_socket.is_none() {
         let size = &mut prepared.plan.details.terminal.size;
-        *size = size.or_else(super::foreground::callers_size);
+        *size = size.or_else(super::relay::callers_size);
     }
     let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
     let agent = Agent::connect(&prepared.plan)?;

@@ -7,9 +7,10 @@
 use super::agent::{self, Agent};
 use super::console::{self, Console};
 use super::create::enabled;
-use super::foreground::{self, Relay, Signals};
-use super::launch::{check_preserved, explain_exec, open_null, stdio};
+use super::foreground::{self, Signals};
+use super::launch::{check_preserved, explain_exec, explain_execve, open_null, stdio};
 use super::namespaces;
+use super::relay::{Relay, callers_size};
 use super::state::{Container, Saved, Status};
 use super::{Started, cgroups, pid_file};
 use crate::child::exec::{self as child, ArmedExec};
@@ -23,7 +24,6 @@ use crate::plan::detail::NamespaceKind;
 use crate::plan::oci;
 use crate::plan::oci::exec::{Ids, Overrides};
 use crate::plan::oci::spec::{Config, Process};
-use crate::plan::values::escape;
 use crate::sys::fs::{self, Resolve};
 use crate::sys::sched::Cpus;
 use crate::sys::{io, process, signal};
@@ -84,7 +84,7 @@ pub(crate) fn exec(
     };
     if matches!(console, Console::Kept(_)) {
         let size = &mut plan.details.terminal.size;
-        *size = size.or_else(foreground::callers_size);
+        *size = size.or_else(callers_size);
     }
     let agent = Agent::connect(&plan)?;
     let plain_lines = console.is_read_by_no_terminal();
@@ -136,6 +136,7 @@ fn prepare(
         apparmor: label && enabled("/sys/module/apparmor/parameters/enabled"),
         selinux: label && Path::new("/sys/fs/selinux/enforce").exists(),
         in_user_namespace: false,
+        resctrl: false,
         kcore: false,
     };
     let (mut plan, warnings) = oci::exec::plan(config, process, &facts, &asked)?;
@@ -437,10 +438,7 @@ impl Join<'_> {
         if fail.step == Step::Exec {
             let program = self.plan.process.argv.first().map_or("", String::as_str);
             if fail.errno == libc::ENOENT && self.is_there(program) {
-                // runc's words, too.
-                let text = format!("exec {}: no such file or directory", escape(program));
-                return Error::new(Kind::CommandNotFound, text)
-                    .hint("the file is there, but not the interpreter that it names");
+                return explain_execve(program, fail.errno);
             }
             return explain_exec(program, fail.errno);
         }

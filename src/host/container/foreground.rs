@@ -3,14 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+use super::relay::Relay;
 use crate::error::{Error, Result};
-use crate::host::terminal::Raw;
 use crate::sys::io::{self, PollFd};
 use crate::sys::{Errno, process, signal};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
-/// Bytes that are carried at once.
-const CHUNK: usize = 16 << 10;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Signals of the caller's, blocked since before the container was started.
 #[derive(Debug)]
@@ -37,71 +34,6 @@ impl Drop for Signals {
     }
 }
 
-/// The caller's terminal and the container's.
-pub(super) struct Relay {
-    master: OwnedFd,
-    /// Until there is nothing more to read.
-    stdin: bool,
-    raw: Option<Raw>,
-}
-
-/// Columns and rows of the caller's terminal. The process's has them from the start: who asks at once
-/// would be faster than [`Relay::begin`].
-pub(super) fn callers_size() -> Option<(u16, u16)> {
-    io::window_size(io::well_known(0)).ok()
-}
-
-impl Relay {
-    /// Begins; the caller's terminal becomes raw.
-    pub(super) fn begin(master: OwnedFd) -> Result<Relay> {
-        let stdin = io::well_known(0);
-        let _ = io::copy_window_size(stdin, master.as_fd());
-        let raw = match io::duplicate(stdin) {
-            Ok(fd) if nix::unistd::isatty(&fd).unwrap_or(false) => Some(Raw::enter(&fd)?),
-            _ => None,
-        };
-        Ok(Relay { master, stdin: true, raw })
-    }
-
-    fn resize(&self) {
-        // A caller without a terminal has no size.
-        let _ = io::copy_window_size(io::well_known(0), self.master.as_fd());
-    }
-
-    /// From the container's terminal to the caller; `false`: nothing will come any more.
-    fn output(&self) -> bool {
-        let mut buf = [0; CHUNK];
-        match io::read(self.master.as_fd(), &mut buf) {
-            Ok(0) => false,
-            Ok(n) => write_all(io::well_known(1), buf.get(..n).unwrap_or_default()).is_ok(),
-            Err(e) => e.0 == libc::EINTR || e.0 == libc::EAGAIN,
-        }
-    }
-
-    fn input(&mut self) {
-        let mut buf = [0; CHUNK];
-        self.stdin = match io::read(io::well_known(0), &mut buf) {
-            Ok(0) => false,
-            Ok(n) => write_all(self.master.as_fd(), buf.get(..n).unwrap_or_default()).is_ok(),
-            Err(e) => e.0 == libc::EINTR || e.0 == libc::EAGAIN,
-        };
-    }
-}
-
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> std::result::Result<(), Errno> {
-    while !bytes.is_empty() {
-        match io::write(to, bytes) {
-            Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
-            Err(e) if e.0 == libc::EINTR => {}
-            Err(e) if e.0 == libc::EAGAIN => {
-                io::poll(&mut [PollFd::new(to.as_raw_fd(), libc::POLLOUT)], None)?;
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
 /// Waits for the end of the init, which is our child: its exit status as a shell has it.
 pub(super) fn wait(
     pid: i32,
@@ -111,26 +43,19 @@ pub(super) fn wait(
     reap_others: bool,
 ) -> Result<i32> {
     let failed = |e: Errno| Error::os("wait for the container", e);
-    let mut open = true;
     loop {
-        let of = |on: bool, fd: i32| if on { fd } else { -1 };
-        let (master, stdin) =
-            relay.as_ref().map_or((-1, false), |r| (r.master.as_raw_fd(), r.stdin));
+        let none = || PollFd::new(-1, 0);
+        let [output, input] = relay.as_ref().map_or_else(|| [none(), none()], Relay::poll_fds);
         let mut fds = [
             PollFd::new(signals.fd.as_raw_fd(), libc::POLLIN),
             PollFd::new(pidfd.as_raw_fd(), libc::POLLIN),
-            PollFd::new(of(open, master), libc::POLLIN),
-            PollFd::new(of(stdin && open, 0), libc::POLLIN),
+            output,
+            input,
         ];
         io::poll(&mut fds, None).map_err(failed)?;
         let [signalled, ended, output, input] = fds;
         if let Some(relay) = &mut relay {
-            if output.revents() != 0 {
-                open = relay.output();
-            }
-            if input.revents() != 0 {
-                relay.input();
-            }
+            relay.step([output, input]);
         }
         if signalled.revents() != 0 {
             forward(signals, pidfd, relay.as_ref(), reap_others, pid).map_err(failed)?;
@@ -140,8 +65,8 @@ pub(super) fn wait(
         }
     }
     if let Some(relay) = &mut relay {
-        drain(relay, open);
-        relay.raw = None;
+        drain(relay, signals).map_err(failed)?;
+        relay.end();
     }
     loop {
         match process::wait4(pid, 0) {
@@ -153,17 +78,22 @@ pub(super) fn wait(
     }
 }
 
-/// What the container had written before it ended. Others of it may hold the terminal open, so
-/// only what is there is read.
-fn drain(relay: &Relay, mut open: bool) {
-    while open {
-        let mut fds = [PollFd::new(relay.master.as_raw_fd(), libc::POLLIN)];
-        if io::poll(&mut fds, Some(0)).is_err() {
-            return;
+/// Carries what the container had written before it ended, for as long as it takes to be read: unless a
+/// signal comes that would have ended the container.
+fn drain(relay: &mut Relay, signals: &Signals) -> std::result::Result<(), Errno> {
+    while let Some(room) = relay.drain() {
+        let mut fds = [PollFd::new(signals.fd.as_raw_fd(), libc::POLLIN), room];
+        io::poll(&mut fds, None)?;
+        let [signalled, _] = fds;
+        while signalled.revents() != 0
+            && let Some(number) = signal::read_signalfd(signals.fd.as_fd())?
+        {
+            if [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM].contains(&number) {
+                return Ok(());
+            }
         }
-        let [output] = fds;
-        open = output.revents() & libc::POLLIN != 0 && relay.output();
     }
+    Ok(())
 }
 
 fn forward(

@@ -17,10 +17,11 @@ use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::container::{self, ContainerCgroup, Found};
 use crate::host::launch::{Event, Launched, clone_flags};
 use crate::host::{exe, idmap, seal, sources};
+use crate::plan::MountStep;
 use crate::plan::Plan;
 use crate::plan::detail::{MountSource, NamespaceKind};
 use crate::plan::facts::Facts;
-use crate::plan::{MountStep, values::quote};
+use crate::plan::values::{escape, quote};
 use crate::sys::{self, fs, io, process, signal};
 use crate::wire::{Fail, Message, Step};
 use std::cell::RefCell;
@@ -319,11 +320,24 @@ impl Launch<'_> {
             let printed = hooks::printed(output.as_fd());
             return hooks::failed(name, at, hook, fail.errno, &printed);
         }
-        if fail.step == Step::Exec {
-            let program = self.plan.process.argv.first().map_or("", String::as_str);
-            return explain_exec(program, fail.errno);
+        let program = self.plan.process.argv.first().map_or("", String::as_str);
+        match fail.step {
+            Step::FindProgram => explain_exec(program, fail.errno),
+            Step::Exec => explain_execve(program, fail.errno),
+            _ => launched.explain(self.plan, fail),
         }
-        launched.explain(self.plan, fail)
+    }
+}
+
+/// What runc's child says of a program that was found and that the kernel does not execute: it names an
+/// interpreter that is not there, or is of another machine.
+pub(super) fn explain_execve(program: &str, errno: i32) -> Error {
+    let error = Error::step(Step::Exec, format!("exec {}", escape(program)), errno);
+    match errno {
+        libc::ENOENT => error
+            .with_kind(Kind::CommandNotFound)
+            .hint("the file is there, but not the interpreter that it names"),
+        _ => error.with_kind(Kind::CommandNotExecutable),
     }
 }
 

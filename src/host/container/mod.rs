@@ -20,6 +20,7 @@ mod launch;
 mod namespaces;
 mod netdevices;
 mod pid_file;
+mod relay;
 pub(crate) mod run;
 pub(crate) mod start;
 pub mod state;

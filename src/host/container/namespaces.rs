@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::arm;
 use crate::plan::Plan;
 use crate::plan::detail::NamespaceKind;
+use crate::plan::oci::sysctl;
 use crate::plan::values::quote;
 use crate::sys::{self, fs, process};
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,10 +65,10 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Opened>> {
 
 /// A system control of a joined namespace that is the caller's own would be the host's.
 fn refuse_host_sysctls(plan: &Plan, opened: &[Opened]) -> Result<()> {
-    if plan.details.sysctls.is_empty() {
-        return Ok(());
-    }
     for joined in opened {
+        let about = |path: &str| sysctl::namespace_of(path) == Some(joined.kind);
+        let sysctls = &plan.details.sysctls;
+        let Some((path, _)) = sysctls.iter().find(|(path, _)| about(path)) else { continue };
         let name = joined.kind.name();
         let own = std::ffi::CString::new(format!("/proc/self/ns/{name}")).unwrap_or_default();
         let look = |e: sys::Errno| Error::os(format!("look at the {name} namespace"), e);
@@ -77,9 +78,9 @@ fn refuse_host_sysctls(plan: &Plan, opened: &[Opened]) -> Result<()> {
         if (a.dev, a.ino) == (b.dev, b.ino) {
             return Err(Error::new(
                 Kind::Refused,
-                format!("sysctls with the host's own {name} namespace would be the host's"),
+                format!("sysctl {}: the {name} namespace is the host's own", quote(path)),
             )
-            .hint("leave linux.sysctl away, or give the container a namespace of its own"));
+            .hint("leave it out of linux.sysctl, or give the container a namespace of its own"));
         }
     }
     Ok(())

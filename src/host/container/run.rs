@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::create::{self, Made, Until};
-use super::foreground::{Relay, Signals, wait};
+use super::foreground::{Signals, wait};
+use super::relay::Relay;
 use super::store::Store;
 use super::{Request, Started, delete};
 use crate::error::{Error, Kind, Result};

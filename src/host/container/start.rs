@@ -115,7 +115,8 @@ fn explain(fail: crate::wire::Fail, config: &Config) -> Error {
     }
     let program = config.process.as_ref().and_then(|p| p.args.first()).map_or("", String::as_str);
     match fail.step {
-        Step::Exec => launch::explain_exec(program, fail.errno),
+        Step::FindProgram => launch::explain_exec(program, fail.errno),
+        Step::Exec => launch::explain_execve(program, fail.errno),
         Step::Seccomp => Error::step(fail.step, "load the seccomp filter", fail.errno),
         step => Error::step(step, "start the container's process", fail.errno),
     }

@@ -13,7 +13,7 @@ mod process;
 mod scheduler;
 pub mod spec;
 mod steps;
-mod sysctl;
+pub(crate) mod sysctl;
 
 use super::detail::{Details, Hook, Hooks, Keyring, Lifetime, NamespaceKind, RootChange};
 use super::facts::Facts;
@@ -56,6 +56,8 @@ pub struct Asked<'a> {
     pub selinux: bool,
     /// Whether the caller is in a user namespace, where no device node can be made.
     pub in_user_namespace: bool,
+    /// Whether the host's resctrl is mounted.
+    pub resctrl: bool,
     /// Whether the host has a /proc/kcore.
     pub kcore: bool,
 }
@@ -113,7 +115,7 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
         bad("config.json has no process", "say what is to be run: process.args and process.cwd")
     })?;
     sizes(config, linux)?;
-    unsupported(linux)?;
+    unsupported(linux, asked)?;
     let (namespaces, spaces) = namespaces::plan(config, linux, facts)?;
     let root = root(config, asked, &spaces)?;
     let propagation = match linux.rootfs_propagation.as_str() {
@@ -200,14 +202,21 @@ fn sizes(config: &Config, linux: &spec::Linux) -> Result<()> {
 }
 
 /// What the specification has and this runtime does not do: said, and not left out.
-fn unsupported(linux: &spec::Linux) -> Result<()> {
+fn unsupported(linux: &spec::Linux, asked: &Asked<'_>) -> Result<()> {
     let no = |what: &str| {
         Err(Error::new(Kind::Unsupported, format!("{what} is not supported"))
             .hint("take it out of config.json"))
     };
     let given = |v: &serde_json::Value| v.as_object().is_none_or(|o| !o.is_empty());
     if linux.intel_rdt.as_ref().is_some_and(given) {
-        return no("linux.intelRdt");
+        if asked.resctrl {
+            return no("linux.intelRdt");
+        }
+        return Err(Error::new(
+            Kind::Unsupported,
+            "intelRdt is specified in config, but Intel RDT is not enabled",
+        )
+        .hint("no resctrl is mounted on /sys/fs/resctrl: take linux.intelRdt out of config.json"));
     }
     Ok(())
 }

@@ -204,8 +204,16 @@ fn filter(
     if spec.default_action() == LinuxSeccompAction::ScmpActAllow && !rules {
         return Ok(none);
     }
-    let compiled = seccomp::compile(spec, Arch::native(), &Extra::default())
+    let mut compiled = seccomp::compile(spec, Arch::native(), &Extra::default())
         .map_err(|e| bad(format!("linux.seccomp: {e}"), "see docs of the OCI seccomp section"))?;
+    if spec.flags().is_none() {
+        // As runc: who wants the mitigation that this takes away (spec_store_bypass_disable=seccomp, the
+        // kernel's default before Linux 5.16) says `"flags": []`.
+        compiled.flags |= seccomp::SPEC_ALLOW;
+        if let Some(asking) = &mut compiled.asking {
+            asking.flags |= seccomp::SPEC_ALLOW;
+        }
+    }
     // A profile names calls of every architecture and kernel: those that this one has not are no news, and
     // runc tells of them in its debug log only.
     let news = compiled.warnings.iter().filter(|w| !w.starts_with("unknown system call"));

@@ -43,6 +43,14 @@ fn path(key: &str) -> Option<String> {
     (path.contains('/') && path.len() < 1024 && path.split('/').all(name)).then_some(path)
 }
 
+/// The namespace that a path below /proc/sys is about, if it is about one.
+pub(crate) fn namespace_of(path: &str) -> Option<NamespaceKind> {
+    let is = |prefix: &str| {
+        if prefix.ends_with('/') { path.starts_with(prefix) } else { path == prefix }
+    };
+    OF_A_NAMESPACE.iter().find(|(prefix, _)| is(prefix)).map(|(_, kind)| *kind)
+}
+
 pub(super) fn plan(
     list: &BTreeMap<String, String>,
     config: &spec::Config,
@@ -64,16 +72,13 @@ pub(super) fn plan(
                 "use the fields hostname and domainname",
             ));
         }
-        let of = OF_A_NAMESPACE.iter().find(|(prefix, _)| {
-            if prefix.ends_with('/') { path.starts_with(prefix) } else { path == *prefix }
-        });
-        let Some((_, kind)) = of else {
+        let Some(kind) = namespace_of(&path) else {
             return Err(refused(
                 "is not in a separate kernel namespace",
                 "it would be the whole host's: set it there",
             ));
         };
-        if !spaces.is_private(*kind) {
+        if !spaces.is_private(kind) {
             return Err(refused(
                 &format!("needs a {} namespace of the container's own", kind.name()),
                 "it would be the whole host's: add the namespace, or set it on the host",

@@ -14,6 +14,7 @@ fn asked() -> Asked<'static> {
         apparmor: false,
         selinux: false,
         in_user_namespace: false,
+        resctrl: false,
         kcore: true,
     }
 }

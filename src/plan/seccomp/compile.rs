@@ -28,7 +28,8 @@ const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
 // linux/seccomp.h
 const FLAG_LOG: u32 = 1 << 1;
-const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+/// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: speculative store bypass stays as it is.
+pub(crate) const SPEC_ALLOW: u32 = 1 << 2;
 
 /// Compiles the `linux.seccomp` section of a config, or a resolved profile.
 ///
@@ -155,14 +156,14 @@ fn abis(spec: &LinuxSeccomp, native: Arch, warnings: &mut Vec<String>) -> Vec<Ab
     abis
 }
 
-/// runc adds `SPEC_ALLOW` by itself when the field is missing; we do not, since it turns a
-/// mitigation off. TSYNC is about other threads, and the process that loads our filter has none.
+/// `SPEC_ALLOW`, which turns a mitigation off, only if it is asked for: what runc does where the field is
+/// missing is for containers alone. TSYNC is about other threads, and the process that loads our filter has none.
 fn flags(spec: &LinuxSeccomp) -> u32 {
     let mut flags = 0;
     for flag in spec.flags().iter().flatten() {
         flags |= match flag {
             Flag::SeccompFilterFlagLog => FLAG_LOG,
-            Flag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
+            Flag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
             // The other is about a listener: see `asking`.
             Flag::SeccompFilterFlagTsync | Flag::SeccompFilterFlagWaitKillableRecv => 0,
         };

@@ -44,6 +44,7 @@ mod tests_profile;
 mod tests_random;
 
 pub use asking::Asking;
+pub(crate) use compile::SPEC_ALLOW;
 pub use compile::compile;
 pub use harden::unconfined;
 pub use precompiled::precompiled;
