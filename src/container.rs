@@ -20,6 +20,7 @@ mod exec;
 use crate::error::Result;
 use crate::host::cgroup::container::Manager;
 use crate::host::container as engine;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 pub use control::{OomEvent, OomEvents, Stats};
@@ -66,6 +67,12 @@ pub struct CreateOptions {
     /// How many descriptors from 3 on, before those, are sockets that systemd has activated the caller
     /// with: the container's process is told by LISTEN_FDS and LISTEN_PID (sd_listen_fds(3)).
     pub listen_fds: u32,
+    /// The socket of a service manager (NOTIFY_SOCKET of sd_notify(3)): an absolute path, or `@` and a name.
+    /// The container has a socket of its own on `/run/notify`, and its program's NOTIFY_SOCKET is that.
+    /// [`Runtime::run`] passes `READY=` on, and which process is the main one: detached it comes back only then,
+    /// or when the container has ended. After [`Runtime::create`] that is for
+    /// [`Container::start_notifying`].
+    pub notify_socket: Option<OsString>,
     /// Whether the root is changed by chroot, for roots that pivot_root cannot leave (ramfs).
     pub no_pivot: bool,
     /// Whether the container shares the caller's session keyring.
@@ -243,6 +250,7 @@ impl Runtime {
             },
             rootless: self.rootless,
             may_restart: self.may_restart,
+            notify: o.notify_socket.as_deref(),
         }
     }
 }
@@ -281,7 +289,16 @@ impl Container {
     /// # Errors
     /// It is not `created`, a hook failed, or the program cannot be executed.
     pub fn start(&self) -> Result<()> {
-        engine::start::start(&self.inner)
+        engine::start::start(&self.inner, None)
+    }
+
+    /// The same for a container that was made with [`CreateOptions::notify_socket`]: comes back when its program
+    /// has said that it is ready and the manager at this socket was told, or when it has ended.
+    ///
+    /// # Errors
+    /// As [`Container::start`]; or the manager cannot be told.
+    pub fn start_notifying(&self, manager: &OsStr) -> Result<()> {
+        engine::start::start(&self.inner, Some(manager))
     }
 
     /// Sends a signal to its init, or to all of its processes.

@@ -7,6 +7,7 @@ use super::args::{Parsed, invalid};
 use crate::container::{CreateOptions, RunOptions, Status};
 use crate::error::Result;
 use crate::plan::values::{misc, quote};
+use std::ffi::OsString;
 
 /// `create`.
 pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
@@ -23,7 +24,11 @@ pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
 
 /// `start`.
 pub(super) fn start(context: &Context, parsed: &Parsed) -> Result<u8> {
-    context.runtime.load(id(parsed)?)?.start()?;
+    let container = context.runtime.load(id(parsed)?)?;
+    match service_manager() {
+        Some(manager) => container.start_notifying(&manager)?,
+        None => container.start()?,
+    }
     Ok(0)
 }
 
@@ -116,6 +121,11 @@ fn listeners() -> Result<u32> {
     })
 }
 
+/// The socket of the service manager that waits for us to be ready (sd_notify(3)).
+fn service_manager() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
+}
+
 /// The container's id, which stands first.
 pub(super) fn id(parsed: &Parsed) -> Result<&str> {
     match parsed.word(0)? {
@@ -132,6 +142,7 @@ fn options(parsed: &Parsed) -> Result<CreateOptions> {
     options.pidfd_socket = parsed.path("pidfd-socket");
     options.preserve_fds = parsed.number("preserve-fds")?.unwrap_or(0);
     options.listen_fds = listeners()?;
+    options.notify_socket = service_manager();
     options.no_pivot = parsed.on("no-pivot");
     options.no_new_keyring = parsed.on("no-new-keyring");
     Ok(options)

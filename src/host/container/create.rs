@@ -6,6 +6,7 @@
 use super::agent::Agent;
 use super::console::{self, Console};
 use super::launch::Launch;
+use super::notify::{self, Notify};
 use super::state::{CONFIG, Container, OCI_VERSION, Saved, Status};
 use super::store::{self, Entry, Store};
 use super::undo::Undo;
@@ -37,6 +38,8 @@ pub(super) struct Made {
     pub(super) master: Option<OwnedFd>,
     /// Flags of seccomp(2).
     pub(super) filter_flags: Option<u32>,
+    /// Where it says that it is ready.
+    pub(super) notify: Option<Notify>,
     /// What its removal needs, for the one who waits for its end.
     pub(super) left: Left,
 }
@@ -293,6 +296,9 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
         *size = size.or_else(super::relay::callers_size);
     }
     let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
+    if request.notify.is_some() {
+        notify::plan(&mut prepared.plan, &store.path_of(id)?);
+    }
     let agent = Agent::connect(&prepared.plan)?;
     let asked = cgroups::Asked::new(&prepared.config, id, request)?;
     let mut found = asked.look()?;
@@ -305,6 +311,13 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let mut undo =
         Undo { entry: &entry, cgroup: &made, launched: None, kept: false, poststop: None };
     entry.write_new(CONFIG, &prepared.bytes)?;
+    let notify = match request.notify {
+        None => None,
+        Some(manager) => {
+            notify::make(&entry)?;
+            if until == Until::Created { None } else { Notify::bind(&entry, manager)? }
+        }
+    };
     let paths = found.saved();
     saved.cgroup = Some(cgroups::to_value(&paths)?);
     saved.store(&entry)?;
@@ -369,7 +382,8 @@ pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until
     let pid = saved.pid;
     let left = Left { entry, saved, cgroup: made.into_inner(), poststop };
     let filter_flags = prepared.plan.process.seccomp.first_flags();
-    Ok(Made { container, pid, pidfd, master: kept.into_inner(), filter_flags, left })
+    let master = kept.into_inner();
+    Ok(Made { container, pid, pidfd, master, filter_flags, notify, left })
 }
 
 fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {

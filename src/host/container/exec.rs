@@ -99,7 +99,7 @@ pub(crate) fn exec(
     let pidfd = launched.release()?;
     let Some(signals) = signals else { return Ok(0) };
     let relay = kept.into_inner().map(Relay::begin).transpose()?;
-    foreground::wait(pid, &pidfd, &signals, relay, false)
+    foreground::wait(pid, &pidfd, &signals, (relay, None), false)
 }
 
 /// The init of a container that takes further processes.

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::notify::Notify;
 use super::relay::Relay;
 use crate::error::{Error, Result};
 use crate::sys::io::{self, PollFd};
@@ -39,7 +40,7 @@ pub(super) fn wait(
     pid: i32,
     pidfd: &OwnedFd,
     signals: &Signals,
-    mut relay: Option<Relay>,
+    (mut relay, mut notify): (Option<Relay>, Option<Notify>),
     reap_others: bool,
 ) -> Result<i32> {
     let failed = |e: Errno| Error::os("wait for the container", e);
@@ -51,11 +52,19 @@ pub(super) fn wait(
             PollFd::new(pidfd.as_raw_fd(), libc::POLLIN),
             output,
             input,
+            notify.as_ref().map_or_else(none, |n| PollFd::new(n.fd().as_raw_fd(), libc::POLLIN)),
         ];
         io::poll(&mut fds, None).map_err(failed)?;
-        let [signalled, ended, output, input] = fds;
+        let [signalled, ended, output, input, said] = fds;
         if let Some(relay) = &mut relay {
             relay.step([output, input]);
+        }
+        if said.revents() != 0
+            && let Some(ready) = notify.as_ref().and_then(Notify::ready)
+            && let Some(notify) = notify.take()
+        {
+            // We are the service's process. A manager that has gone does not end the container.
+            let _ = notify.tell(&ready, process::own_pid());
         }
         if signalled.revents() != 0 {
             forward(signals, pidfd, relay.as_ref(), reap_others, pid).map_err(failed)?;

@@ -19,6 +19,7 @@ pub(crate) mod kill;
 mod launch;
 mod namespaces;
 mod netdevices;
+mod notify;
 mod pid_file;
 mod relay;
 pub(crate) mod run;
@@ -30,6 +31,7 @@ mod undo;
 use crate::error::Result;
 use crate::host::cgroup::container::{ContainerCgroup, Manager};
 use state::Saved;
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// What `create` is asked for.
@@ -48,6 +50,7 @@ pub(crate) struct Request<'a> {
     pub(crate) cgroups: Manager,
     pub(crate) rootless: Option<bool>,
     pub(crate) may_restart: bool,
+    pub(crate) notify: Option<&'a OsStr>,
 }
 
 /// What is known of a process once its program runs.

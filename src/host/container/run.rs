@@ -9,6 +9,7 @@ use super::store::Store;
 use super::{Request, Started, delete};
 use crate::error::{Error, Kind, Result};
 use crate::sys::process;
+use std::os::fd::AsFd;
 
 /// How it goes on.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,10 @@ pub(crate) fn run(
     if how.detach {
         let made = create::create(store, id, request, Until::Detached)?;
         tell(&started(&made));
+        if let Some(notify) = &made.notify {
+            // It runs, whatever the manager has of it.
+            notify.wait(made.pidfd.as_fd(), made.pid).unwrap_or_else(|e| warn(&e.to_string()));
+        }
         return Ok(0);
     }
     if how.subreaper {
@@ -42,12 +47,10 @@ pub(crate) fn run(
     let signals = Signals::collect()?;
     let mut made = create::create(store.clone(), id, request, Until::Foreground)?;
     tell(&started(&made));
-    let status = made
-        .master
-        .take()
-        .map(Relay::begin)
-        .transpose()
-        .and_then(|relay| wait(made.pid, &made.pidfd, &signals, relay, how.subreaper));
+    let status = made.master.take().map(Relay::begin).transpose().and_then(|relay| {
+        let notify = made.notify.take();
+        wait(made.pid, &made.pidfd, &signals, (relay, notify), how.subreaper)
+    });
     if how.keep && status.is_ok() {
         return status;
     }

@@ -4,6 +4,7 @@
 
 use super::hooks;
 use super::launch::{self, START};
+use super::notify::Notify;
 use super::state::{Container, Saved, Status};
 use super::store::Entry;
 use crate::error::{Error, Kind, Result};
@@ -11,15 +12,17 @@ use crate::plan::oci::{self, spec::Config};
 use crate::plan::values::quote;
 use crate::sys::io;
 use crate::wire::{Message, SIZE, Step};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 /// Starts it.
-pub(crate) fn start(container: &Container) -> Result<()> {
+pub(crate) fn start(container: &Container, manager: Option<&OsStr>) -> Result<()> {
     let config = &oci::parse(&container.config()?)?;
     let entry = container.entry()?.lock()?;
     let mut saved = Saved::read(&entry)?;
-    let alive = saved.init()?.is_some();
+    let init = saved.init()?;
+    let alive = init.is_some();
     let id = quote(container.id());
     match (saved.status, alive) {
         (Status::Created, true) => {}
@@ -38,6 +41,7 @@ pub(crate) fn start(container: &Container) -> Result<()> {
             .hint("only a created container can be started"));
         }
     }
+    let notify = manager.map(|m| Notify::bind(&entry, m)).transpose()?.flatten();
     let socket = connect(&entry)?;
     // Before the word is given: a killed starter leaves nothing that could be started twice.
     saved.status = Status::Running;
@@ -54,7 +58,11 @@ pub(crate) fn start(container: &Container) -> Result<()> {
         // The hook's error is the one to tell; what could not be removed is there for `delete`.
         let again = container.entry().and_then(Entry::lock);
         let _ = again.map(|now| if now.is(&entry) { undo(&now, &saved) } else { Ok(()) });
-    })
+    })?;
+    match (notify, init) {
+        (Some(notify), Some(init)) => notify.wait(init.as_fd(), saved.pid),
+        _ => Ok(()),
+    }
 }
 
 /// Ends the container, also where it has no cgroup that would find its processes, and removes it.

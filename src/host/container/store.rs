@@ -14,7 +14,7 @@ use crate::sys::{cred, io};
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -125,6 +125,13 @@ impl Store {
         }
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// Where a container's directory is, or will be.
+    pub(crate) fn path_of(&self, id: &str) -> Result<PathBuf> {
+        check_id(id)?;
+        let own = std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd()));
+        own.map(|own| own.join(id)).map_err(|e| Error::os("find the state directory", e))
     }
 
     /// Makes a container's directory, locked.
@@ -337,6 +344,26 @@ impl Entry {
         }
     }
 
+    /// Removes a directory of it, with what is in there: sockets.
+    fn remove_directory(&self, name: &CString) -> Result<()> {
+        let what = |e| Error::os(format!("remove the state of {}", quote(&self.id)), e);
+        let flags = nix::fcntl::OFlag::O_RDONLY
+            | nix::fcntl::OFlag::O_DIRECTORY
+            | nix::fcntl::OFlag::O_NOFOLLOW
+            | nix::fcntl::OFlag::O_CLOEXEC;
+        let mut dir =
+            nix::dir::Dir::openat(&self.dir, name.as_c_str(), flags, nix::sys::stat::Mode::empty())
+                .map_err(what)?;
+        let names: Vec<CString> =
+            dir.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
+        for inner in names.iter().filter(|n| !matches!(n.as_bytes(), b"." | b"..")) {
+            let only = nix::unistd::UnlinkatFlags::NoRemoveDir;
+            nix::unistd::unlinkat(&dir, inner.as_c_str(), only).map_err(what)?;
+        }
+        nix::unistd::unlinkat(&self.dir, name.as_c_str(), nix::unistd::UnlinkatFlags::RemoveDir)
+            .map_err(what)
+    }
+
     /// Removes the directory with all files of it: last of all that a container has.
     pub(crate) fn remove(&self) -> Result<()> {
         let what = || format!("remove the state of {}", quote(&self.id));
@@ -366,6 +393,7 @@ impl Entry {
                 nix::unistd::UnlinkatFlags::NoRemoveDir,
             ) {
                 Ok(()) | Err(nix::Error::ENOENT) => {}
+                Err(nix::Error::EISDIR) => self.remove_directory(&name)?,
                 Err(e) => return Err(Error::os(what(), e)),
             }
         }
