@@ -57,6 +57,7 @@ struct Inner {
     errno: Option<i32>,
     step: Option<Step>,
     stage: Option<Stage>,
+    warnings: Vec<String>,
 }
 
 impl Error {
@@ -71,6 +72,7 @@ impl Error {
                 errno: None,
                 step: None,
                 stage: None,
+                warnings: Vec::new(),
             }),
         }
     }
@@ -125,6 +127,19 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Error {
         self.inner.kind = kind;
         self
+    }
+
+    /// Adds what had no effect of that which was asked for: it may be why.
+    #[must_use]
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Error {
+        self.inner.warnings = warnings;
+        self
+    }
+
+    /// What had no effect of that which was asked for, where that was known before.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
     }
 
     /// Whether it was execve itself that failed, in a process that had nothing else to do any more.

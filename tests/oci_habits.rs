@@ -697,3 +697,30 @@ fn a_label_or_a_class_of_cache_that_the_host_has_not_is_an_error() {
         assert!(said.contains(words), "{said}");
     }
 }
+
+/// What a killed process leaves of its moment is no reason to refuse.
+#[test]
+fn a_container_can_be_deleted_right_behind_its_end() {
+    need_root!();
+    for _ in 0..10 {
+        let c = shell("exec sleep 1000").start();
+        c.ok(&["kill", "ID", "KILL"]);
+        c.ok(&["delete", "ID"]);
+    }
+    let c = shell("exec sleep 1000").start();
+    assert!(c.fails(&["delete", "ID"]).contains("that is not stopped: running"));
+}
+
+/// What had no effect may be why it fails.
+#[test]
+fn warnings_are_told_of_a_container_that_does_not_come_about_too() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["process"]["args"] = json!(["/nowhere"]);
+        c["process"]["capabilities"]["bounding"] = json!(["CAP_NEW", "CAP_KILL", "CAP_NEWER"]);
+    });
+    let said = c.fails(&["run", "ID"]);
+    let warning = "ignoring unknown or unavailable capabilities: [CAP_NEW CAP_NEWER]";
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("no {text} in {said}"));
+    assert!(at(warning) < at("level=error"), "{said}");
+}

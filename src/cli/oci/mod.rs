@@ -218,6 +218,7 @@ fn shown_root(program: Program) -> String {
 }
 
 fn report(log: &Log, error: &Error, status: u8) -> u8 {
+    error.warnings().iter().for_each(|warning| log.warn(warning));
     if error.is_of_execve() && status == FAILED {
         // runc's child says it itself, when nobody is left to log it.
         log.bare(&error.to_string(), error.hint_text());

@@ -290,7 +290,18 @@ pub(super) enum Until {
 
 /// Makes it.
 pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until) -> Result<Made> {
-    let mut prepared = prepare(id, request)?;
+    let prepared = prepare(id, request)?;
+    let warnings = prepared.warnings.clone();
+    make(prepared, store, id, request, until).map_err(|e| e.with_warnings(warnings))
+}
+
+fn make(
+    mut prepared: Prepared,
+    store: Store,
+    id: &str,
+    request: &Request<'_>,
+    until: Until,
+) -> Result<Made> {
     if until == Until::Foreground && request.console_socket.is_none() {
         let size = &mut prepared.plan.details.terminal.size;
         *size = size.or_else(super::relay::callers_size);

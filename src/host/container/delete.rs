@@ -12,6 +12,10 @@ use crate::plan::values::quote;
 use crate::sys::{io, process};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+/// How long the end of a process is waited for that runs: who deletes a container right behind its
+/// start, for its program is short, finds it ended with slower runtimes.
+const GRACE_NS: u64 = 100_000_000;
+
 /// How long the end of a killed process is waited for.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
@@ -41,7 +45,9 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
         Err(e) => return Err(e),
     };
     if let Some(init) = saved.init()? {
-        if !force && saved.status != Status::Created {
+        if force || saved.status == Status::Created {
+            end(&saved, &init)?;
+        } else if !ends_soon(&init)? {
             let status = Container::new(store.clone(), id).state_of(saved, true).status;
             return Err(Error::new(
                 Kind::InvalidConfig,
@@ -49,7 +55,6 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
             )
             .hint("end it with stockade kill, or delete it with --force"));
         }
-        end(&saved, &init)?;
     }
     remove(&entry, &saved)
 }
@@ -82,6 +87,15 @@ pub(super) fn delete_ended(store: &Store, left: Left) -> Result<Vec<String>> {
     gone.or_else(|_| super::remove_cgroup(&saved))?;
     entry.remove()?;
     Ok(hooks::run_poststop(&poststop, &saved))
+}
+
+/// Whether it has ended by now, or does within a moment.
+fn ends_soon(init: &OwnedFd) -> Result<bool> {
+    let mut fds = [io::PollFd::new(init.as_raw_fd(), libc::POLLIN)];
+    io::poll_through(&mut fds, Some(GRACE_NS))
+        .map_err(|e| Error::os("look whether the container has ended", e))?;
+    let [ended] = fds;
+    Ok(ended.revents() != 0)
 }
 
 /// Kills everything in it and waits for the end of its init.

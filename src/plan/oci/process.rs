@@ -9,7 +9,7 @@ use crate::plan::detail::{ExecAffinity, Terminal, Tuning};
 use crate::plan::facts::Facts;
 use crate::plan::rlimits::{self, Rlimit};
 use crate::plan::seccomp::{self, Arch, Extra};
-use crate::plan::values::quote;
+use crate::plan::values::{escape, quote};
 use crate::plan::{Process, Seccomp, SeccompWhen};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
 use std::collections::BTreeSet;
@@ -144,8 +144,9 @@ fn capabilities(
         ambient: set(&c.ambient),
     };
     if !unknown.is_empty() {
-        let names: Vec<String> = unknown.iter().map(|n| quote(n)).collect();
-        warnings.push(format!("ignoring unknown or unavailable capabilities: {}", names.join(" ")));
+        let names: Vec<String> = unknown.iter().map(|n| escape(n)).collect();
+        let list = names.join(" ");
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{list}]"));
     }
     // The kernel raises no ambient capability that is not both.
     let may = sets.permitted & sets.inheritable;

@@ -103,7 +103,8 @@ fn a_filter_that_asks_a_listener_is_planned_with_it() {
             "syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]},"namespaces""#,
     );
     let seccomp = planned(&json).unwrap().0.process.seccomp;
-    assert_eq!(seccomp.first_flags(), Some(8));
+    // NEW_LISTENER, and SPEC_ALLOW as for every filter without `flags`.
+    assert_eq!(seccomp.first_flags(), Some(8 | 4));
     assert_eq!(seccomp.asking.unwrap().path, Path::new("/run/x.sock"));
     let error = planned(&json.replace("\"mkdir\"", "\"write\"")).unwrap_err().to_string();
     assert!(error.contains("SCMP_ACT_NOTIFY cannot be used for the write syscall"), "{error}");
