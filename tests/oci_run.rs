@@ -338,3 +338,59 @@ fn a_detached_container_is_kept_until_it_is_deleted() {
     assert!(delete.status().unwrap().success());
     b.is_gone();
 }
+
+/// Ends a run that hangs, so that the test that waits for it fails.
+fn bounded(child: &mut std::process::Child) -> Option<i32> {
+    for _ in 0..3000 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    panic!("it does not end");
+}
+
+fn terminate(child: &std::process::Child) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+}
+
+/// Input that the program does not read holds up neither its output nor a signal.
+#[test]
+fn much_input_that_nobody_reads_holds_up_neither_output_nor_signals() {
+    need_root!();
+    let script = "stty -echo; echo ready; sleep 1; i=0
+        while [ $i -lt 3000 ]; do echo line number $i; i=$((i+1)); done
+        trap 'exit 9' TERM; echo over; while :; do sleep 0.05; done";
+    let b = bundle(script, |c| c["process"]["terminal"] = json!(true));
+    let mut child = b.command(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    // Far more than a terminal holds. It ends with the reader.
+    let feeds = std::thread::spawn(move || {
+        let _ = std::io::Write::write_all(&mut input, &b"some words\n".repeat(100_000));
+    });
+    let (sender, seen) = std::sync::mpsc::channel();
+    let reads = std::thread::spawn(move || {
+        let mut text = String::new();
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = output.read(&mut buf) {
+            text.push_str(&String::from_utf8_lossy(&buf[..n]));
+            if text.contains("over") {
+                let _ = sender.send(());
+            }
+        }
+    });
+    let over = seen.recv_timeout(std::time::Duration::from_secs(30));
+    if over.is_err() {
+        child.kill().unwrap();
+    }
+    assert!(over.is_ok(), "its output does not come");
+    terminate(&child);
+    assert_eq!(bounded(&mut child), Some(9));
+    feeds.join().unwrap();
+    reads.join().unwrap();
+    b.is_gone();
+}

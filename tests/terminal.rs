@@ -186,3 +186,19 @@ fn t30_the_jobs_terminal_is_not_the_callers() {
     assert_eq!(terminal.end(), 0);
     assert!(same(&terminal.settings(), &terminal.before));
 }
+
+/// A terminal takes a part of what it is given when its reader is slow.
+#[test]
+fn much_that_is_typed_while_the_job_is_busy_is_all_there() {
+    let script = "stty raw -echo; echo ready; sleep 1; head -c 300000 | cksum; echo end";
+    let mut terminal = Terminal::start(&["-t"], &["sh", "-c", script]);
+    terminal.until("ready");
+    let text: String = (0..50_000).map(|n| format!("{n:05} ")).collect();
+    let sums = "seq -f '%05.0f ' 0 49999 | tr -d '\\n' | cksum";
+    let want = std::process::Command::new("sh").args(["-c", sums]).output().unwrap().stdout;
+    let want = String::from_utf8(want).unwrap();
+    terminal.type_in(&text);
+    terminal.until("end");
+    assert!(terminal.seen.contains(want.trim()), "{want}: {:?}", terminal.seen);
+    assert_eq!(terminal.end(), 0);
+}

@@ -254,6 +254,8 @@ pub(crate) struct Input {
     /// A regular file, whose position is put back by what the job did not read.
     regular: bool,
     splice: bool,
+    /// Read and not yet written; only where splice does not work.
+    pending: Vec<u8>,
 }
 
 impl Input {
@@ -262,11 +264,13 @@ impl Input {
             Some(Source::Descriptor(fd)) => fs::stat(fd.as_fd()).is_ok_and(|s| s.is(libc::S_IFREG)),
             _ => false,
         };
-        Input { source, to, left: None, wants: Wants::Data, done: 0, regular, splice: true }
+        let (wants, pending) = (Wants::Data, Vec::new());
+        Input { source, to, left: None, wants, done: 0, regular, splice: true, pending }
     }
 
-    /// Gives the destination later, for a terminal.
+    /// Gives the destination later, for a terminal. It does not tell what of it was not read.
     pub(crate) fn set_destination(&mut self, to: OwnedFd) {
+        self.regular = false;
         self.to = Some(to);
     }
 
@@ -302,14 +306,11 @@ impl Input {
                     other => other,
                 }
             }
-            Source::Descriptor(from) => {
-                let mut buf = [0u8; SMALL];
-                io::read(from.as_fd(), &mut buf).and_then(|n| match n {
-                    0 => Ok(0),
-                    n => io::write(to.as_fd(), buf.get(..n).unwrap_or_default()),
-                })
-            }
+            Source::Descriptor(from) => hand_over(from, to, &mut self.pending),
         };
+        if !self.pending.is_empty() {
+            self.wants = Wants::Room;
+        }
         match moved {
             Ok(0) => self.end_of_file(),
             Ok(n) => self.done += n,
@@ -345,7 +346,7 @@ impl Input {
         else {
             return;
         };
-        let unread = io::bytes_waiting(pipe.as_fd()).unwrap_or(0);
+        let unread = io::bytes_waiting(pipe.as_fd()).unwrap_or(0) + self.pending.len();
         if unread > 0 {
             let back = i64::try_from(unread).unwrap_or(0);
             // A file that cannot seek was not read ahead either.
@@ -357,6 +358,19 @@ impl Input {
     pub(crate) fn finish(&mut self) {
         self.close();
     }
+}
+
+/// By way of memory. Less may be written than was read, above all to a terminal.
+fn hand_over(from: &OwnedFd, to: &OwnedFd, pending: &mut Vec<u8>) -> Result<usize, Errno> {
+    if pending.is_empty() {
+        capture(from, pending, SMALL)?;
+        if pending.is_empty() {
+            return Ok(0);
+        }
+    }
+    let written = io::write(to.as_fd(), pending)?;
+    pending.drain(..written);
+    Ok(written)
 }
 
 fn has_room(to: RawFd) -> bool {
