@@ -425,3 +425,27 @@ fn an_agent_that_hangs_up_ends_the_making_and_leaves_nothing() {
     assert!(said.contains("seccomp agent"), "{said}");
     nothing_is_left(&c);
 }
+
+/// Both would wait for the agent for ever, and with them whoever wants something of the container.
+#[test]
+fn an_agent_that_neither_accepts_nor_reads_does_not_hold_up_the_making() {
+    need_root!();
+    let c = asking(&["mkdir"], &["true"], |config| {
+        // More than a socket holds of what nobody reads.
+        config["linux"]["seccomp"]["listenerMetadata"] = "x".repeat(1 << 20).into();
+    });
+    let _listener = UnixListener::bind(socket(&c)).unwrap();
+    let said = c.fails(&["run", "ID"]);
+    assert!(said.contains("does not read what it is sent"), "{said}");
+    nothing_is_left(&c);
+    let name = socket(&c);
+    let name = name.to_str().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(waiting) = stockade::sys::net::connect_now(name.as_bytes()) {
+        queue.push(waiting);
+    }
+    let said = c.fails(&["create", "ID"]);
+    assert!(said.contains("failed to connect with seccomp agent"), "{said}");
+    assert!(said.contains("does not accept"), "{said}");
+    nothing_is_left(&c);
+}

@@ -42,6 +42,32 @@ pub fn namespace_of(sock: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }
 
+/// Connects to a stream socket of this name, without waiting: `EAGAIN` where the queue of who listens
+/// there is full. The name of an abstract one begins with a NUL. The socket stays non-blocking.
+pub fn connect_now(name: &[u8]) -> Result<OwnedFd> {
+    // SAFETY: sockaddr_un is integers, for which all-zero is a value.
+    let mut to: libc::sockaddr_un = unsafe { core::mem::zeroed() };
+    to.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).unwrap_or_default();
+    let is_abstract = name.first() == Some(&0);
+    // A path ends with a NUL and has none before.
+    if !is_abstract && (name.is_empty() || name.contains(&0)) {
+        return Err(Errno(libc::EINVAL));
+    }
+    let end = if is_abstract { name.len() } else { name.len() + 1 };
+    if end > to.sun_path.len() {
+        return Err(Errno(libc::ENAMETOOLONG));
+    }
+    for (slot, byte) in to.sun_path.iter_mut().zip(name) {
+        *slot = libc::c_char::from_ne_bytes([*byte]);
+    }
+    let size = core::mem::offset_of!(libc::sockaddr_un, sun_path) + end;
+    let size = libc::socklen_t::try_from(size).unwrap_or(0);
+    let sock = socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    // SAFETY: the pointer is to the live local, of which `size` bytes are within it, as checked above.
+    check_int(unsafe { libc::connect(sock.as_raw_fd(), (&raw const to).cast(), size) })?;
+    Ok(sock)
+}
+
 /// A socket of rtnetlink in this thread's network namespace.
 pub fn route_socket() -> Result<OwnedFd> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)

@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::hooks;
 use super::state::{OCI_VERSION, Saved, Status};
+use super::{console, hooks};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::seccomp::Asking;
@@ -13,9 +13,8 @@ use crate::plan::values::quote;
 use crate::sys::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::UnixStream;
 
 /// An agent that listens, connected to before anything is made.
 #[derive(Debug)]
@@ -28,16 +27,17 @@ impl Agent<'_> {
     /// Connects to the one that the plan names.
     pub(super) fn connect(plan: &Plan) -> Result<Option<Agent<'_>>> {
         let Some(asking) = &plan.process.seccomp.asking else { return Ok(None) };
-        let address = match asking.path.as_os_str().as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-            _ => SocketAddr::from_pathname(&asking.path),
+        let connected = match asking.path.as_os_str().as_bytes() {
+            [b'@', name @ ..] => console::connect_now(&[b"\0", name].concat()),
+            path => console::connect_now(path),
         };
-        let socket = address.and_then(|a| UnixStream::connect_addr(&a)).map_err(|e| {
+        let socket = connected.map_err(|e| {
             let shown = quote(&asking.path.to_string_lossy());
             // runc's words: its callers look for them.
             let what = "failed to connect with seccomp agent specified in the seccomp profile";
-            Error::os(format!("{what}, {shown}"), e)
-                .hint("start what listens on linux.seccomp.listenerPath before the container")
+            let e = Error::os(format!("{what}, {shown}"), e)
+                .hint("start what listens on linux.seccomp.listenerPath before the container");
+            console::explain(e)
         })?;
         Ok(Some(Agent { socket, asking }))
     }
@@ -65,7 +65,11 @@ impl Agent<'_> {
             .and_then(|()| self.socket.shutdown(Shutdown::Both))
             .map_err(|e| {
                 let shown = quote(&self.asking.path.to_string_lossy());
-                Error::os(format!("send the seccomp agent {shown} the filter's listener"), e)
+                // A part of it went, or nothing, before the time was up.
+                let unread = matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EIO));
+                let e =
+                    Error::os(format!("send the seccomp agent {shown} the filter's listener"), e);
+                if unread { e.hint("it does not read what it is sent") } else { e }
             })
     }
 }

@@ -5,12 +5,14 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::values::quote;
-use crate::sys::io;
+use crate::sys::{io, net};
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 /// Where the master goes.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +53,28 @@ pub(super) fn connect(path: &Path, what: &str) -> Result<UnixStream> {
     if !seen.file_type().is_socket() {
         return Err(Error::new(Kind::InvalidConfig, format!("{shown} is no socket")));
     }
-    UnixStream::connect(path).map_err(failed)
+    connect_now(path.as_os_str().as_bytes()).map_err(|e| explain(failed(e)))
+}
+
+/// How long what is sent may wait for its reader.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects to who listens at this name, an abstract one if it begins with a NUL. Nobody is waited for: who
+/// does not accept would hold up the container, and all who want something of it, for ever.
+pub(super) fn connect_now(name: &[u8]) -> std::io::Result<UnixStream> {
+    let socket = UnixStream::from(net::connect_now(name)?);
+    socket.set_nonblocking(false)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// Says what a full queue means.
+pub(super) fn explain(e: Error) -> Error {
+    if e.errno() == Some(libc::EAGAIN) {
+        e.hint("its queue is full: who listens there does not accept")
+    } else {
+        e
+    }
 }
 
 /// Sends a descriptor.
