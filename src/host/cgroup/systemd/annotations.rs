@@ -13,6 +13,10 @@ const PREFIX: &str = "org.systemd.property.";
 /// of its limits, or somebody else's process would end with it.
 const OURS: [&str; 6] = ["PIDs", "PIDFDs", "Slice", "Delegate", "Controller", "User"];
 
+/// Values within values and types before them: D-Bus has no deeper arrays (specification, "Valid
+/// Signatures").
+const DEEPEST: u8 = 32;
+
 /// All of them.
 ///
 /// # Errors
@@ -72,17 +76,18 @@ fn micro(value: &Value) -> Option<Value> {
 
 fn parse(text: &str) -> Option<Value> {
     let mut rest = text.trim();
-    let value = value(&mut rest, None)?;
+    let value = value(&mut rest, None, DEEPEST)?;
     rest.trim().is_empty().then_some(value)
 }
 
 /// One value, whose type is given, or by default text, boolean, int32 or double.
-fn value(rest: &mut &str, asked: Option<&str>) -> Option<Value> {
+fn value(rest: &mut &str, asked: Option<&str>, depth: u8) -> Option<Value> {
+    let depth = depth.checked_sub(1)?;
     *rest = rest.trim_start();
     if let Some(typed) = rest.strip_prefix('@') {
         let (of, behind) = typed.split_once(char::is_whitespace)?;
         *rest = behind;
-        return value(rest, Some(of));
+        return value(rest, Some(of), depth);
     }
     match rest.chars().next()? {
         quote @ ('\'' | '"') => {
@@ -93,13 +98,13 @@ fn value(rest: &mut &str, asked: Option<&str>) -> Option<Value> {
                 _ => None,
             }
         }
-        '[' => array(rest, asked),
+        '[' => array(rest, asked, depth),
         _ => {
             let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | ']' | ')'));
             let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
             *rest = behind;
             if let Some(of) = keyword(word) {
-                return if asked.is_none() { value(rest, Some(of)) } else { None };
+                return if asked.is_none() { value(rest, Some(of), depth) } else { None };
             }
             scalar(word, asked)
         }
@@ -175,7 +180,7 @@ fn quoted(rest: &mut &str, quote: char) -> Option<String> {
 }
 
 /// All of the type of the first; an empty one needs its type said: `@as []`.
-fn array(rest: &mut &str, asked: Option<&str>) -> Option<Value> {
+fn array(rest: &mut &str, asked: Option<&str>, depth: u8) -> Option<Value> {
     let of = match asked {
         Some(of) => Some(of.strip_prefix('a')?),
         None => None,
@@ -184,7 +189,7 @@ fn array(rest: &mut &str, asked: Option<&str>) -> Option<Value> {
     let mut list = Vec::new();
     let mut found = of.map(str::to_owned);
     while !rest.starts_with(']') {
-        let next = value(rest, found.as_deref())?;
+        let next = value(rest, found.as_deref(), depth)?;
         found.get_or_insert_with(|| next.signature());
         list.push(next);
         *rest = rest.trim_start();
@@ -228,6 +233,13 @@ mod tests {
         for bad in ["", "'a", "abc", "[", "[]", "['a', 5]", "5 6", "byte 256", "@u -1", "{'a': 1}"]
         {
             assert!(one("Name", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_nested_without_end_is_an_error_and_no_crash() {
+        for part in ["[", "@as ", "@s @as ["] {
+            assert!(one("Name", &part.repeat(1 << 20)).is_err(), "{part}");
         }
     }
 
