@@ -696,6 +696,84 @@ fn a_label_or_a_class_of_cache_that_the_host_has_not_is_an_error() {
         let said = c.fails(&["run", "ID"]);
         assert!(said.contains(words), "{said}");
     }
+
+/// The cgroup of a container that has ended is empty, and another one may have been given it.
+#[test]
+fn what_is_done_to_an_ended_container_does_not_hit_another_one_in_its_cgroup() {
+    need_root!();
+    let ended = shell("exit 0").start();
+    let patience = Instant::now() + Duration::from_secs(10);
+    while ended.state()["status"] != "stopped" {
+        assert!(Instant::now() < patience, "it still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let other =
+        Bundle::new(|c| c["linux"]["cgroupsPath"] = format!("/{}", ended.id).into()).start();
+    let pid = other.pid();
+    ended.ok(&["kill", "--all", "ID", "KILL"]);
+    assert!(ended.fails(&["kill", "ID", "KILL"]).contains("not running"));
+    let o = ended.call(&["delete", "ID"]);
+    assert!(o.status.success(), "{o:?}");
+    let said = String::from_utf8_lossy(&o.stderr);
+    assert!(
+        said.contains("somebody else's by now and stays") && said.contains(&ended.id),
+        "{said}"
+    );
+    assert_eq!((other.state()["status"].as_str(), other.pid()), (Some("running"), pid));
+    // All of it is still the other one's.
+    other.ok(&["pause", "ID"]);
+    other.ok(&["resume", "ID"]);
+    other.ok(&["delete", "--force", "ID"]);
+    for top in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        assert!(!top.path().join(&ended.id).exists(), "{top:?}");
+    }
+}
+
+/// A frozen process of cgroup v1 would die only when it is thawed, for which its killer does not ask.
+#[test]
+fn a_paused_container_is_ended_by_kill() {
+    need_root!();
+    let c = shell("sleep 1000 & exec sleep 1000").start();
+    c.ok(&["pause", "ID"]);
+    c.ok(&["kill", "ID", "TERM"]);
+    assert_eq!(c.state()["status"], "paused");
+    c.ok(&["kill", "ID", "KILL"]);
+    let patience = Instant::now() + Duration::from_secs(10);
+    while c.state()["status"] != "stopped" {
+        assert!(Instant::now() < patience, "{}", c.state());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    c.ok(&["delete", "ID"]);
+}
+
+/// Who has a socket and does not accept would hold up the container, and whoever wants something of it.
+#[test]
+fn a_socket_whose_queue_is_full_is_an_error_and_no_wait() {
+    need_root!();
+    let c = Bundle::new(|c| c["process"]["terminal"] = json!(true));
+    let path = c.scratch.join("socket");
+    let name = path.to_str().unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut queue = Vec::new();
+    let full = loop {
+        match stockade::sys::net::connect_now(name.as_bytes()) {
+            Ok(socket) => queue.push(socket),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(full.0, libc::EAGAIN);
+    for options in
+        [&["--console-socket", name][..], &["--console-socket", name, "--pidfd-socket", name]]
+    {
+        let said = c.fails(&[&["create"], options, &["ID"]].concat());
+        assert!(said.contains("does not accept"), "{said}");
+        assert_eq!(c.ok(&["list", "-q"]), "");
+    }
+    let c = shell("exec sleep 1000").start();
+    let said = c.fails(&["exec", "--detach", "--tty", "--console-socket", name, "ID", "true"]);
+    assert!(said.contains("does not accept"), "{said}");
+    let said = c.fails(&["exec", "--pidfd-socket", name, "ID", "true"]);
+    assert!(said.contains("pidfd") && said.contains("does not accept"), "{said}");
 }
 
 /// What a killed process leaves of its moment is no reason to refuse.

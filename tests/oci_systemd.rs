@@ -344,6 +344,34 @@ fn a_unit_that_lives_is_not_taken_over() {
     assert!(c.ok(&["list", "-q"]).is_empty());
 }
 
+/// The unit of a container that has ended goes by itself, and its name is free for others. What they make
+/// of it, at another place or at the same, is not the container's.
+#[test]
+fn a_unit_that_somebody_else_has_made_since_is_not_stopped() {
+    need_systemd!();
+    for slice in ["system.slice", "stockade-tests.slice"] {
+        let c = bundle(|c| c["process"]["args"] = json!(["true"]));
+        start(&c);
+        let unit = scope(&c);
+        eventually("its unit is gone", || property(&unit, "LoadState") == "not-found");
+        let mut other = Command::new("systemd-run")
+            .args(["--scope", "--quiet", "--slice", slice, "--unit", &unit, "sleep", "1000"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the other one lives", || property(&unit, "ActiveState") == "active");
+        c.ok(&["delete", "ID"]);
+        assert!(c.ok(&["list", "-q"]).is_empty());
+        assert_eq!(property(&unit, "ActiveState"), "active", "{slice}");
+        assert!(other.try_wait().unwrap().is_none(), "{slice}");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        eventually("that is gone", || property(&unit, "LoadState") == "not-found");
+    }
+}
+
 #[test]
 fn annotations_are_properties_of_the_unit() {
     need_systemd!();

@@ -50,6 +50,8 @@ pub(super) struct Left {
     pub(super) saved: Saved,
     pub(super) cgroup: Option<ContainerCgroup>,
     pub(super) poststop: Vec<Hook>,
+    /// Whether all of it ends with its init.
+    pub(super) own_pids: bool,
 }
 
 /// What a container is made from, read and checked.
@@ -391,7 +393,8 @@ fn make(
     entry.unlock();
     let poststop = prepared.plan.details.hooks.poststop.clone();
     let pid = saved.pid;
-    let left = Left { entry, saved, cgroup: made.into_inner(), poststop };
+    let own_pids = prepared.plan.is_new(NamespaceKind::Pid);
+    let left = Left { entry, saved, cgroup: made.into_inner(), poststop, own_pids };
     let filter_flags = prepared.plan.process.seccomp.first_flags();
     let master = kept.into_inner();
     Ok(Made { container, pid, pidfd, master, filter_flags, notify, left })

@@ -75,7 +75,7 @@ fn remove_damaged(entry: &Entry) -> Result<()> {
 /// The same for the caller's own container whose init has ended and was reaped: nothing of it has
 /// to be found out again.
 pub(super) fn delete_ended(store: &Store, left: Left) -> Result<Vec<String>> {
-    let Left { entry: made, saved, cgroup, poststop } = left;
+    let Left { entry: made, saved, cgroup, poststop, own_pids } = left;
     let entry = match store.entry(&saved.id).and_then(Entry::lock) {
         Ok(entry) if entry.is(&made) => entry,
         // Somebody else has deleted it meanwhile.
@@ -84,9 +84,9 @@ pub(super) fn delete_ended(store: &Store, left: Left) -> Result<Vec<String>> {
     };
     let gone = cgroup.map_or(Ok(()), |mut c| c.kill_all().and_then(|()| c.delete()));
     // Somebody else has removed its cgroups, perhaps.
-    gone.or_else(|_| super::remove_cgroup(&saved))?;
+    let stays = gone.map(|()| None).or_else(|_| super::remove_cgroup(&saved, own_pids))?;
     entry.remove()?;
-    Ok(hooks::run_poststop(&poststop, &saved))
+    Ok(stays.into_iter().chain(hooks::run_poststop(&poststop, &saved)).collect())
 }
 
 /// Whether it has ended by now, or does within a moment.
@@ -118,16 +118,13 @@ pub(super) fn end(saved: &Saved, init: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a stopped container has: its cgroup with all that is still in it, and its state.
-/// Then its poststop hooks run; those that fail are warnings.
+/// Removes what a container has whose init has ended: its cgroup with all of it that is still in it, and
+/// its state. Then its poststop hooks run; those that fail are warnings.
 pub(super) fn remove(entry: &Entry, saved: &Saved) -> Result<Vec<String>> {
-    let hooks = entry
-        .read(CONFIG)
-        .and_then(|bytes| oci::parse(&bytes))
-        .and_then(|config| oci::hooks_of(&config))
-        .map(|hooks| hooks.poststop)
-        .unwrap_or_default();
-    super::remove_cgroup(saved)?;
+    let config = entry.read(CONFIG).and_then(|bytes| oci::parse(&bytes)).ok();
+    let hooks = config.as_ref().and_then(|config| oci::hooks_of(config).ok());
+    let hooks = hooks.map(|hooks| hooks.poststop).unwrap_or_default();
+    let stays = super::remove_cgroup(saved, config.is_some_and(|c| super::has_own_pids(&c)))?;
     entry.remove()?;
-    Ok(hooks::run_poststop(&hooks, saved))
+    Ok(stays.into_iter().chain(hooks::run_poststop(&hooks, saved)).collect())
 }

@@ -16,8 +16,9 @@ pub(crate) fn kill(container: &Container, signal: i32, all: bool) -> Result<()> 
     // Without a pid namespace of its own the end of its init does not end the others.
     let all = all || (signal == libc::SIGKILL && !has_own_pids(container)?);
     let Some(init) = saved.init()? else {
-        // A container that shares the host's pid namespace has no init whose end ends all.
-        if all && super::signal_all(&saved, signal)? {
+        // A container that shares the host's pid namespace has no init whose end ends all. Where it did,
+        // who is in the cgroup by now is somebody else's.
+        if all && !has_own_pids(container)? && super::signal_all(&saved, signal)? {
             return Ok(());
         }
         return Err(Error::new(Kind::InvalidConfig, "container not running")
@@ -27,13 +28,14 @@ pub(crate) fn kill(container: &Container, signal: i32, all: bool) -> Result<()> 
         return Ok(());
     }
     process::pidfd_send_signal(init.as_fd(), signal)
-        .map_err(|e| Error::os(format!("send signal {signal} to container {id}"), e))
+        .map_err(|e| Error::os(format!("send signal {signal} to container {id}"), e))?;
+    if signal != libc::SIGKILL {
+        return Ok(());
+    }
+    // A frozen process of cgroup v1 dies when it is thawed. It may have gone with its cgroup meanwhile.
+    super::thaw(&saved).or_else(|e| if saved.init()?.is_none() { Ok(()) } else { Err(e) })
 }
 
-/// Whether its pid namespace was made for it, and is not the host's or another container's.
 fn has_own_pids(container: &Container) -> Result<bool> {
-    let config = oci::parse(&container.config()?)?;
-    let linux = config.linux.as_ref();
-    let pid = linux.and_then(|l| l.namespaces.iter().find(|n| n.kind == "pid"));
-    Ok(pid.is_some_and(|n| n.path.as_os_str().is_empty()))
+    Ok(super::has_own_pids(&oci::parse(&container.config()?)?))
 }

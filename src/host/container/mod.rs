@@ -30,6 +30,8 @@ mod undo;
 
 use crate::error::Result;
 use crate::host::cgroup::container::{ContainerCgroup, Manager};
+use crate::plan::oci::spec::Config;
+use crate::plan::values::quote;
 use state::Saved;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -114,13 +116,27 @@ fn thaw(saved: &Saved) -> Result<()> {
     }
 }
 
-/// Kills what is still in its cgroups, and removes them.
-fn remove_cgroup(saved: &Saved) -> Result<()> {
+/// Whether its pid namespace was made for it, and is not the host's or another container's: then all of
+/// it ends with its init.
+fn has_own_pids(config: &Config) -> bool {
+    let linux = config.linux.as_ref();
+    let pid = linux.and_then(|l| l.namespaces.iter().find(|n| n.kind == "pid"));
+    pid.is_some_and(|n| n.path.as_os_str().is_empty())
+}
+
+/// Kills what is still in its cgroups, and removes them. `all_ended`: nothing of the container's runs any
+/// more, so that who is inside is somebody else's. Then they stay, which is a warning.
+fn remove_cgroup(saved: &Saved, all_ended: bool) -> Result<Option<String>> {
     match cgroups::open(saved)? {
+        Some(cgroup) if all_ended && cgroup.is_taken()? => Ok(Some(format!(
+            "the cgroup of container {} is somebody else's by now and stays: {}",
+            quote(&saved.id),
+            cgroup.describe()
+        ))),
         Some(mut cgroup) if cgroup.is_left() => {
             cgroup.kill_all()?;
-            cgroup.delete()
+            cgroup.delete().map(|()| None)
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }

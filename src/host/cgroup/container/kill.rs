@@ -65,6 +65,30 @@ impl ContainerCgroup {
         Err(Error::new(Kind::Os, text).hint("they hang in a system call; try again later"))
     }
 
+    /// Whether processes stay inside, of a container whose own have all ended. One on its way in, such as
+    /// of an `exec` that comes too late, has a bit over a second to find that out.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(crate) fn is_taken(&self) -> Result<bool> {
+        let mut pause = Duration::from_micros(200);
+        for left in (0..TRIES).rev() {
+            if self.processes()?.is_empty() {
+                return Ok(false);
+            }
+            if left > 0 {
+                std::thread::sleep(pause);
+                pause *= 2;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Its directory where its processes are listed, for people.
+    pub(crate) fn describe(&self) -> String {
+        self.main_dir().map_or_else(String::new, |dir| dir.path.clone())
+    }
+
     /// Removes the directories, those that the container has made in them included. A paused
     /// container is thawed first. The processes must have ended, or be ending.
     ///
@@ -75,8 +99,9 @@ impl ContainerCgroup {
         let mut first = None;
         let mut tries = TRIES;
         if let Some(unit) = &self.unit {
+            let there = self.parts.iter().find(|p| p.v2 && p.dir.is_some());
             // Before the directories: whatever systemd says of its unit, they go.
-            match unit.stop() {
+            match unit.stop(there.map(|p| p.path.as_str())) {
                 Ok(()) => self.unit = None,
                 Err(e) => first = Some(e),
             }

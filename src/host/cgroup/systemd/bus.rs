@@ -138,17 +138,23 @@ impl Bus {
 
     /// A property of the manager that is a text.
     pub(super) fn property(&mut self, name: &str) -> Result<String> {
-        let serial = self.put(&Call {
-            destination: DESTINATION,
-            path: MANAGER,
-            interface: "org.freedesktop.DBus.Properties",
-            member: "Get",
-            body: &[Value::text(INTERFACE), Value::text(name)],
-        });
-        let texts = self.reply(serial, name)?.or_failed(&format!("ask for {name}"))?;
+        let reply = self.property_of(MANAGER, INTERFACE, name)?;
+        let texts = reply.or_failed(&format!("ask for {name}"))?;
         texts.into_iter().next().ok_or_else(|| {
             Error::new(Kind::Os, format!("systemd answers nothing to the question for {name}"))
         })
+    }
+
+    /// A property that is a text, of any object of systemd's.
+    pub(super) fn property_of(&mut self, path: &str, of: &str, name: &str) -> Result<Reply> {
+        let serial = self.put(&Call {
+            destination: DESTINATION,
+            path,
+            interface: "org.freedesktop.DBus.Properties",
+            member: "Get",
+            body: &[Value::text(of), Value::text(name)],
+        });
+        self.reply(serial, name)
     }
 
     /// Waits for the end of a job: its result, such as `done`.

@@ -176,14 +176,34 @@ impl Kept {
         Ok(properties::rounded(resources, now))
     }
 
-    /// Ends it, and waits until it is gone. Its processes have ended.
+    /// Ends it, and waits until it is gone. Its processes have ended. `cgroup`: its directory in the
+    /// hierarchy, if that is still there. A unit of this name that is anywhere else is not this one: an
+    /// empty scope goes by itself, and then its name is free for others.
     ///
     /// # Errors
     /// The bus is not there, or the unit stays.
-    pub(crate) fn stop(&self) -> Result<()> {
+    pub(crate) fn stop(&self, cgroup: Option<&str>) -> Result<()> {
         let what = format!("stop the unit {}", quote(&self.name));
         let mut bus = Bus::connect(self.user)?;
         bus.watch(&self.name);
+        let Some(unit) = known(bus.call("GetUnit", &[Value::text(&self.name)])?, &what)? else {
+            return Ok(());
+        };
+        let scope = "org.freedesktop.systemd1.Scope";
+        let Some(there) = known(bus.property_of(&unit, scope, "ControlGroup")?, &what)? else {
+            return Ok(());
+        };
+        let clean = |path: &str| path.trim_matches('/').to_owned();
+        if there.is_empty() || cgroup.map(clean) != Some(clean(&there)) {
+            let unit_of = "org.freedesktop.systemd1.Unit";
+            let state = known(bus.property_of(&unit, unit_of, "ActiveState")?, &what)?;
+            // What has failed has no process. It stays until it is told to go.
+            return if state.as_deref() == Some("failed") {
+                reset(&mut bus, &self.name)
+            } else {
+                Ok(())
+            };
+        }
         let arguments = [Value::text(&self.name), Value::text("replace")];
         let job = match bus.call("StopUnit", &arguments)? {
             // An empty scope goes by itself.
@@ -193,6 +213,16 @@ impl Kept {
         bus.finished(&job, &what)?;
         // One that has failed stays until it is told to go; most are gone by now.
         reset(&mut bus, &self.name)
+    }
+}
+
+/// The text of an answer; `None`: there is no such unit (any more).
+fn known(reply: Reply, what: &str) -> Result<Option<String>> {
+    match reply {
+        Reply::Failed(name, _) if matches!(name.as_str(), "NoSuchUnit" | "UnknownObject") => {
+            Ok(None)
+        }
+        reply => Ok(Some(reply.or_failed(what)?.into_iter().next().unwrap_or_default())),
     }
 }
 
