@@ -62,10 +62,14 @@ pub(super) struct Bus {
     signed_in: bool,
     out: Vec<u8>,
     input: Vec<u8>,
+    /// Bytes to come, or to be taken from there, that are of no interest any more.
+    passing: usize,
     serial: u32,
     replies: Vec<Message>,
-    /// Jobs that are over: path and result.
-    over: Vec<(String, String)>,
+    /// Jobs that are over: who says so, path and result.
+    over: Vec<(String, String, String)>,
+    /// Who answers for systemd. Everybody may send everybody signals.
+    systemd: Option<String>,
     until: Instant,
 }
 
@@ -91,9 +95,11 @@ impl Bus {
             // Who we are the bus reads from the socket: a number of ours would be of our user namespace.
             out: b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".to_vec(),
             input: Vec::new(),
+            passing: 0,
             serial: 0,
             replies: Vec::new(),
             over: Vec::new(),
+            systemd: None,
             until: Instant::now() + patience,
         };
         bus.ask_bus("Hello", &[]);
@@ -160,7 +166,10 @@ impl Bus {
     /// Waits for the end of a job: its result, such as `done`.
     pub(super) fn finished(&mut self, job: &str, what: &str) -> Result<String> {
         loop {
-            if let Some((_, result)) = self.over.iter().find(|(path, _)| path == job) {
+            let is_it = |(sender, path, _): &&(String, String, String)| {
+                path == job && self.systemd.as_ref() == Some(sender)
+            };
+            if let Some((_, _, result)) = self.over.iter().find(is_it) {
                 return Ok(result.clone());
             }
             self.next(what)?;
@@ -182,6 +191,7 @@ impl Bus {
             let message = self.replies.swap_remove(at);
             let texts = message.texts();
             if message.kind == Type::Return {
+                self.systemd = Some(message.sender);
                 return texts.map(Reply::Done);
             }
             let text = texts.unwrap_or_default().into_iter().next().unwrap_or_default();
@@ -193,12 +203,19 @@ impl Bus {
     /// Takes in one message.
     fn next(&mut self, what: &str) -> Result<()> {
         loop {
-            if (self.signed_in || self.sign_in()?)
+            let passing = self.passing.min(self.input.len());
+            self.input.drain(..passing);
+            self.passing -= passing;
+            if self.passing == 0
+                && (self.signed_in || self.sign_in()?)
                 && let Some((message, used)) = Message::parse(&self.input)?
             {
-                self.input.drain(..used);
-                self.note(message);
-                return Ok(());
+                self.passing = used;
+                if let Some(message) = message {
+                    self.note(message);
+                    return Ok(());
+                }
+                continue;
             }
             self.arm(what)?;
             let mut more = [0; 4096];
@@ -242,8 +259,9 @@ impl Bus {
             // Hello's and AddMatch's are not looked for, unless they are errors.
             Type::Return | Type::Error => self.replies.push(message),
             Type::Signal if message.member == "JobRemoved" => {
-                if let Ok([job, _unit, result]) = message.texts().as_deref() {
-                    self.over.push((job.clone(), result.clone()));
+                let others = self.systemd.as_ref().is_some_and(|s| *s != message.sender);
+                if !others && let Ok([job, _unit, result]) = message.texts().as_deref() {
+                    self.over.push((message.sender, job.clone(), result.clone()));
                 }
             }
             _ => {}
@@ -384,6 +402,32 @@ mod tests {
         bus.call("StopUnit", &[]).unwrap();
         assert_eq!(bus.finished("/job/1", "x").unwrap(), "done");
         assert_eq!(bus.finished("/job/2", "x").unwrap(), "failed");
+    }
+
+    /// Any user of the system's bus may send this connection such a signal.
+    #[test]
+    fn the_end_of_a_job_is_believed_of_systemd_alone() {
+        let from = |name: &[u8; 5], more: &[u8]| {
+            [b"\x07\x01s\0\x04\0\0\0", &name[..4], &name[4..], b"\0\0\0", more].concat()
+        };
+        let member = b"\x03\x01s\0\x0a\0\0\0JobRemoved\0";
+        let said =
+            |name, result| message(4, 0, &from(name, member), &["/job/1", "a.scope", result]);
+        let answer = message(2, 2, &from(b":1.1\0", b""), &["/job/1"]);
+        let (before, after) = (said(b":1.9\0", "failed"), said(b":1.8\0", "canceled"));
+        let mut long = b"l\x04\0\x01\0\0\x20\0\x01\0\0\0\0\0\0\0".to_vec();
+        long.resize(16 + (2 << 20), b'x');
+        let real = said(b":1.1\0", "done");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let all = [IN, HELLO, &before, &answer, &long, &after, &real].concat();
+        // More than a socket holds.
+        std::thread::spawn(move || theirs.write_all(&all).map(|()| theirs));
+        let mut bus = Bus::on(ours, LONG);
+        assert_eq!(
+            bus.call("StartTransientUnit", &[]).unwrap(),
+            Reply::Done(vec!["/job/1".into()])
+        );
+        assert_eq!(bus.finished("/job/1", "x").unwrap(), "done");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use crate::error::{Error, Kind, Result};
 
 /// A reply that is longer is none of systemd's.
 const MOST: usize = 1 << 20;
+/// The protocol's own limit.
+const LONGEST: usize = 128 << 20;
 /// Bytes of a header before its fields.
 const FIXED: usize = 16;
 
@@ -200,6 +202,8 @@ pub(super) struct Message {
     pub(super) reply_to: u32,
     pub(super) error: String,
     pub(super) member: String,
+    /// Who sent it, as the bus says.
+    pub(super) sender: String,
     signature: String,
     body: Vec<u8>,
 }
@@ -209,31 +213,53 @@ fn torn() -> Error {
 }
 
 impl Message {
-    /// The first message, and how many bytes it has; `None`: it is not complete.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Message, usize)>> {
+    /// The first message, and how many bytes it has; `None`: it is not complete. Anybody may send us a
+    /// signal, so that one which is none of systemd's is no error but let by, without a message, and
+    /// may have more bytes than there are as yet.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Option<Message>, usize)>> {
         let Some(fixed) = bytes.get(..FIXED) else { return Ok(None) };
         let mut at = Reader { bytes: fixed, at: 0 };
         let (order, kind) = (at.byte()?, at.byte()?);
         at.at = 4;
-        let (body, _serial, fields) = (at.size()?, at.u32()?, at.size()?);
-        if order != b'l' || body > MOST || fields > MOST {
-            return Err(torn());
-        }
-        let begin = (FIXED + fields).next_multiple_of(8);
-        let Some(whole) = bytes.get(..begin + body) else { return Ok(None) };
-        let (head, body) = (whole.get(..FIXED + fields), whole.get(begin..));
-        let (Some(head), Some(body)) = (head, body) else { return Err(torn()) };
         let kind = match kind {
             2 => Type::Return,
             3 => Type::Error,
             4 => Type::Signal,
             _ => Type::Other,
         };
+        let asked = matches!(kind, Type::Return | Type::Error);
+        let numbers = [at.u32()?, at.u32()?, at.u32()?];
+        let [body, _serial, fields] = match order {
+            b'l' => numbers,
+            // What comes from a sender of the other order stays so.
+            b'B' if !asked => numbers.map(u32::swap_bytes),
+            _ => return Err(torn()),
+        }
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        if body > LONGEST || fields > LONGEST {
+            return Err(torn());
+        }
+        let begin = (FIXED + fields).next_multiple_of(8);
+        if order != b'l' || body > MOST || fields > MOST {
+            return if asked { Err(torn()) } else { Ok(Some((None, begin + body))) };
+        }
+        let Some(whole) = bytes.get(..begin + body) else { return Ok(None) };
+        let (head, body) = (whole.get(..FIXED + fields), whole.get(begin..));
+        let (Some(head), Some(body)) = (head, body) else { return Err(torn()) };
+        match Message::of(kind, head, body) {
+            Ok(message) => Ok(Some((Some(message), whole.len()))),
+            Err(e) if asked => Err(e),
+            Err(_) => Ok(Some((None, whole.len()))),
+        }
+    }
+
+    fn of(kind: Type, head: &[u8], body: &[u8]) -> Result<Message> {
         let mut message = Message {
             kind,
             reply_to: 0,
             error: String::new(),
             member: String::new(),
+            sender: String::new(),
             signature: String::new(),
             body: body.to_vec(),
         };
@@ -246,6 +272,7 @@ impl Message {
                 (5, "u") => message.reply_to = reader.u32()?,
                 (3, "s") => message.member = reader.text()?,
                 (4, "s") => message.error = reader.text()?,
+                (7, "s") => message.sender = reader.text()?,
                 (8, "g") => message.signature = reader.signature()?,
                 (_, "u") => drop(reader.u32()?),
                 (_, "s" | "o") => drop(reader.text()?),
@@ -253,7 +280,7 @@ impl Message {
                 _ => return Err(torn()),
             }
         }
-        Ok(Some((message, whole.len())))
+        Ok(message)
     }
 
     /// The body's texts in their order, numbers left out, a variant as what is in it.
@@ -370,12 +397,24 @@ mod tests {
         let long = reply.len();
         reply.extend_from_slice(b"more");
         let (message, used) = Message::parse(&reply).unwrap().unwrap();
+        let message = message.unwrap();
         assert_eq!((message.kind, message.reply_to, used), (Type::Return, 3, long));
         assert_eq!(message.texts().unwrap(), ["/job/1"]);
     }
 
     #[test]
     fn nonsense_is_an_error_and_no_panic() {
+        // A signal of anybody's: of the other order, far too long, with a field that nobody knows.
+        let (none, used) =
+            Message::parse(b"B\x04\0\x01\0\0\0\x03\0\0\0\x01\0\0\0\0").unwrap().unwrap();
+        assert!(none.is_none() && used == 19);
+        let (none, used) =
+            Message::parse(b"l\x04\0\x01\0\0\x20\0\x01\0\0\0\0\0\0\0").unwrap().unwrap();
+        assert!(none.is_none() && used == 16 + (2 << 20));
+        let odd = b"l\x04\0\x01\0\0\0\0\x01\0\0\0\x08\0\0\0\x63\x02as\0\0\0\0\0";
+        let (none, used) = Message::parse(odd).unwrap().unwrap();
+        assert!(none.is_none() && used == 24);
+        assert!(Message::parse(b"l\x04\0\x01\xff\xff\xff\xff\0\0\0\0\0\0\0\0").is_err());
         assert!(Message::parse(b"B\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0\0").is_err());
         assert!(Message::parse(b"l\x02\0\x01\xff\xff\xff\xff\0\0\0\0\0\0\0\0").is_err());
         let mut torn = b"l\x02\0\x01\0\0\0\0\x09\0\0\0\x08\0\0\0".to_vec();
