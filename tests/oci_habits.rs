@@ -802,3 +802,40 @@ fn warnings_are_told_of_a_container_that_does_not_come_about_too() {
     let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("no {text} in {said}"));
     assert!(at(warning) < at("level=error"), "{said}");
 }
+
+/// Frozen it could not answer whoever starts it.
+#[test]
+fn a_created_container_that_is_paused_says_so_and_goes_on() {
+    need_root!();
+    let c = Bundle::new(|_| {});
+    let log = std::fs::File::create(c.scratch.join("output")).unwrap();
+    let status = c.command(&["create", "ID"]).stdout(log.try_clone().unwrap()).stderr(log).status();
+    assert!(status.unwrap().success());
+    c.ok(&["pause", "ID"]);
+    assert_eq!(c.state()["status"], "paused");
+    assert!(c.fails(&["start", "ID"]).contains("it is paused"));
+    assert!(c.fails(&["exec", "ID", "true"]).contains("paused"));
+    c.ok(&["resume", "ID"]);
+    assert_eq!(c.state()["status"], "created");
+    c.ok(&["start", "ID"]);
+    assert_eq!(c.state()["status"], "running");
+}
+
+#[test]
+fn neither_a_log_that_nobody_reads_nor_a_pid_file_that_cannot_be_leaves_anything() {
+    need_root!();
+    let c = Bundle::new(|_| {});
+    let place = c.scratch.join("place");
+    std::fs::create_dir_all(place.join("dir")).unwrap();
+    nix::unistd::mkfifo(&place.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let at = |name: &str| place.join(name).to_str().unwrap().to_owned();
+    let said = c.fails(&["--log", &at("fifo"), "create", "ID"]);
+    assert!(said.contains("open the log"), "{said}");
+    let said = c.fails(&["create", "--pid-file", &at("dir"), "ID"]);
+    assert!(said.contains("write the pid file"), "{said}");
+    let names = std::fs::read_dir(&place).unwrap().map(|e| e.unwrap().file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    assert_eq!(names, ["dir", "fifo"]);
+    assert_eq!(c.ok(&["list", "-q"]), "");
+}

@@ -61,7 +61,8 @@ impl Log {
                 .create(true)
                 .append(true)
                 .mode(0o644)
-                .custom_flags(libc::O_SYNC | libc::O_NOCTTY)
+                // Nor does anybody wait for the reader of a pipe.
+                .custom_flags(libc::O_SYNC | libc::O_NOCTTY | libc::O_NONBLOCK)
                 .open(&path)
                 .map_err(|e| Error::os(format!("open the log {}", path.display()), e))
         };

@@ -25,5 +25,9 @@ pub(super) fn write(path: &Path, pid: i32) -> Result<()> {
         std::io::Write::write_all(&mut file, pid.to_string().as_bytes())?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(|e| Error::os(what(), e))
+    write().map_err(|e| {
+        // Nobody would look for it.
+        let _ = std::fs::remove_file(&temporary);
+        Error::os(what(), e)
+    })
 }

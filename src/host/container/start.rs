@@ -24,7 +24,12 @@ pub(crate) fn start(container: &Container, manager: Option<&OsStr>) -> Result<()
     let init = saved.init()?;
     let alive = init.is_some();
     let id = quote(container.id());
-    match (saved.status, alive) {
+    // A frozen one could not answer.
+    let status = match saved.status {
+        Status::Created => container.state_of(saved.clone(), alive).status,
+        other => other,
+    };
+    match (status, alive) {
         (Status::Created, true) => {}
         (_, false) => {
             return Err(Error::new(
@@ -38,7 +43,7 @@ pub(crate) fn start(container: &Container, manager: Option<&OsStr>) -> Result<()
                 Kind::InvalidConfig,
                 format!("cannot start container {id}: it is {status}"),
             )
-            .hint("only a created container can be started"));
+            .hint("only a created container can be started, and no paused one"));
         }
     }
     let notify = manager.map(|m| Notify::bind(&entry, m)).transpose()?.flatten();

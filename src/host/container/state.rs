@@ -215,7 +215,7 @@ impl Container {
             // Somebody is at it, and has made no process yet.
             Status::Creating if saved.pid == 0 && self.is_being_made() => Status::Creating,
             _ if !alive => Status::Stopped,
-            Status::Running if super::is_frozen(&saved) => Status::Paused,
+            Status::Running | Status::Created if super::is_frozen(&saved) => Status::Paused,
             other => other,
         };
         State {
