@@ -696,6 +696,7 @@ fn a_label_or_a_class_of_cache_that_the_host_has_not_is_an_error() {
         let said = c.fails(&["run", "ID"]);
         assert!(said.contains(words), "{said}");
     }
+}
 
 /// The cgroup of a container that has ended is empty, and another one may have been given it.
 #[test]

@@ -394,3 +394,40 @@ fn much_input_that_nobody_reads_holds_up_neither_output_nor_signals() {
     reads.join().unwrap();
     b.is_gone();
 }
+
+/// Each signal is handed on, and the end of the program comes in between.
+#[test]
+fn a_storm_of_signals_does_not_keep_a_run_from_ending() {
+    need_root!();
+    let b = bundle("echo ready; sleep 1; exit 5", |_| {});
+    let mut child = b.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let pid = i32::try_from(child.id()).unwrap();
+    // Those of real time are queued, each of them.
+    let storms: Vec<_> = (0..3)
+        .map(|n| {
+            let over = std::sync::Arc::clone(&over);
+            std::thread::spawn(move || {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    // SAFETY: numbers only.
+                    unsafe { libc::kill(pid, libc::SIGRTMIN() + n) };
+                }
+            })
+        })
+        .collect();
+    // It is reaped only when nobody sends any more: its number stays its own.
+    let look = nix::sys::wait::WaitPidFlag::WEXITED
+        | nix::sys::wait::WaitPidFlag::WNOWAIT
+        | nix::sys::wait::WaitPidFlag::WNOHANG;
+    let ended = (0..3000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        let id = nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(pid));
+        nix::sys::wait::waitid(id, look).unwrap() != nix::sys::wait::WaitStatus::StillAlive
+    });
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    storms.into_iter().for_each(|storm| storm.join().unwrap());
+    assert!(ended, "it does not end");
+    assert_eq!(bounded(&mut child), Some(5));
+    b.is_gone();
+}

@@ -75,7 +75,8 @@ pub(crate) fn exec(
     let (mut plan, exposed, warnings) = prepare(&saved, &init, &config, &process, request)?;
     let sockets = Sockets::connect(request, plan.process.terminal)?;
     // Before there is a process that one of them could be about.
-    let signals = if request.detach { None } else { Some(Signals::collect()?) };
+    let program = request.may_replace_program;
+    let signals = if request.detach { None } else { Some(Signals::collect(program)?) };
     let kept = RefCell::new(None);
     let console = match (&sockets.console, plan.process.terminal) {
         (Some(socket), _) => Console::Socket(socket),

@@ -14,24 +14,26 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 #[derive(Debug)]
 pub(super) struct Signals {
     fd: OwnedFd,
-    mask: signal::Mask,
+    /// What it was, if there is somebody to whom it matters.
+    mask: Option<signal::Mask>,
 }
 
 impl Signals {
-    /// Blocks and collects them.
-    pub(super) fn collect() -> Result<Signals> {
+    /// Blocks and collects them. `for_good`: this program does nothing but wait and say how that ended,
+    /// which a signal that came too late must not prevent.
+    pub(super) fn collect(for_good: bool) -> Result<Signals> {
         let failed = |e: Errno| Error::os("collect signals", e);
         signal::default_sigchld().map_err(failed)?;
         let mask = signal::set_mask(signal::ALL).map_err(failed)?;
         let fd = signal::signalfd(signal::ALL).map_err(failed)?;
-        Ok(Signals { fd, mask })
+        Ok(Signals { fd, mask: (!for_good).then_some(mask) })
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // What it was; a failure would be one of the arguments.
-        let _ = signal::set_mask(self.mask);
+        // A failure would be one of the arguments.
+        let _ = self.mask.map(signal::set_mask);
     }
 }
 
@@ -112,7 +114,9 @@ fn forward(
     reap_others: bool,
     init: i32,
 ) -> std::result::Result<(), Errno> {
-    while let Some(number) = signal::read_signalfd(signals.fd.as_fd())? {
+    // No more at once, so that the rest gets its turn in a storm of them.
+    for _ in 0..64 {
+        let Some(number) = signal::read_signalfd(signals.fd.as_fd())? else { break };
         match number {
             // The init is left to be reaped at the end: its pidfd tells of it.
             libc::SIGCHLD if reap_others => reap(init),

@@ -44,7 +44,7 @@ pub(crate) fn run(
         process::set_subreaper().map_err(|e| Error::os("become the subreaper", e))?;
     }
     // Before the clone: the child blocks them all anyway and unblocks them itself.
-    let signals = Signals::collect()?;
+    let signals = Signals::collect(request.may_restart)?;
     let mut made = create::create(store.clone(), id, request, Until::Foreground)?;
     tell(&started(&made));
     let status = made.master.take().map(Relay::begin).transpose().and_then(|relay| {
