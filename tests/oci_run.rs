@@ -59,6 +59,15 @@ impl Bundle {
     }
 }
 
+impl Drop for Bundle {
+    /// A container of a test that has failed.
+    fn drop(&mut self) {
+        let mut command = Command::new(bin());
+        command.arg("--root").arg(self.state.path()).args(["delete", "--force", &self.id]);
+        let _ = command.stdin(Stdio::null()).output();
+    }
+}
+
 #[test]
 fn the_exit_status_and_both_outputs_are_passed_on() {
     need_root!();
