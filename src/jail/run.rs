@@ -34,10 +34,13 @@ impl Jail {
     ) -> Result<Outcome> {
         let began = self.began.unwrap_or_else(Instant::now);
         let facts = probe::probe()?;
-        let plan = self.plan(&facts)?;
+        let mut plan = self.plan(&facts)?;
         on_plan(&plan);
         let (child, mut streams, pipes) = self.wire(&plan)?;
         streams.kill = kill;
+        // The job's has it from the start: one that asks at once would be faster than we are.
+        let size = streams.terminal.as_ref().and_then(|t| io::window_size(t.as_fd()).ok());
+        plan.details.terminal.size = size;
         let raw = streams.terminal.as_ref().map(crate::host::terminal::Raw::enter).transpose()?;
         let mut launched = launch::launch(&plan, &facts, &child)?;
         // Ours are copies; the job's end of file depends on them being closed.

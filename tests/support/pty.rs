@@ -101,9 +101,11 @@ impl Terminal {
     pub fn end(&mut self) -> i32 {
         for _ in 0..6000 {
             if let Some(status) = self.child.try_wait().unwrap() {
-                while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(50)) {
-                    self.seen.push_str(&String::from_utf8_lossy(&bytes));
-                }
+                // What it has printed comes before this.
+                const LAST: &str = "<the end>";
+                nix::unistd::write(&self.slave, LAST.as_bytes()).unwrap();
+                self.until(LAST);
+                self.seen.truncate(self.seen.len() - LAST.len());
                 return status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
             }
             std::thread::sleep(Duration::from_millis(10));
