@@ -754,7 +754,9 @@ fn a_socket_whose_queue_is_full_is_an_error_and_no_wait() {
     let c = Bundle::new(|c| c["process"]["terminal"] = json!(true));
     let path = c.scratch.join("socket");
     let name = path.to_str().unwrap();
-    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let short = nix::sys::socket::Backlog::new(1).unwrap();
+    nix::sys::socket::listen(&listener, short).unwrap();
     let mut queue = Vec::new();
     let full = loop {
         match stockade::sys::net::connect_now(name.as_bytes()) {
@@ -839,4 +841,43 @@ fn neither_a_log_that_nobody_reads_nor_a_pid_file_that_cannot_be_leaves_anything
     names.sort_unstable();
     assert_eq!(names, ["dir", "fifo"]);
     assert_eq!(c.ok(&["list", "-q"]), "");
+}
+
+/// Two may have been given one cgroup at the same time, when it was empty.
+#[test]
+fn a_container_that_fails_takes_nobody_elses_process_along() {
+    need_root!();
+    let c = Bundle::new(|_| {});
+    let pid_file = c.scratch.join("stranger");
+    let script = format!(
+        "sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >{}
+        for procs in /sys/fs/cgroup/{id}/cgroup.procs /sys/fs/cgroup/*/{id}/cgroup.procs; do
+            [ ! -e $procs ] || echo $! >$procs || exit 4
+        done; exit 3",
+        pid_file.display(),
+        id = c.id
+    );
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(c.dir().join("config.json")).unwrap()).unwrap();
+    config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script],
+        "env": ["PATH=/usr/bin:/bin"]}]});
+    std::fs::write(c.dir().join("config.json"), config.to_string()).unwrap();
+    let said = c.fails(&["create", "ID"]);
+    let stranger = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    let stranger = nix::unistd::Pid::from_raw(stranger);
+    let program = std::fs::read(format!("/proc/{stranger}/cmdline"));
+    let lives = program.is_ok_and(|words| words.starts_with(b"sleep"));
+    let _ = nix::sys::signal::kill(stranger, nix::sys::signal::Signal::SIGKILL);
+    assert!(said.contains("exit status 3"), "{said}");
+    assert_eq!(c.ok(&["list", "-q"]), "");
+    assert!(lives, "it was killed");
+    let tops = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|e| e.path());
+    let tops = tops.chain([std::path::PathBuf::from("/sys/fs/cgroup")]);
+    for dir in tops.map(|top| top.join(&c.id)) {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while dir.exists() && std::fs::remove_dir(&dir).is_err() {
+            assert!(Instant::now() < patience, "{dir:?} is not empty");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

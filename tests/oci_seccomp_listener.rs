@@ -434,7 +434,9 @@ fn an_agent_that_neither_accepts_nor_reads_does_not_hold_up_the_making() {
         // More than a socket holds of what nobody reads.
         config["linux"]["seccomp"]["listenerMetadata"] = "x".repeat(1 << 20).into();
     });
-    let _listener = UnixListener::bind(socket(&c)).unwrap();
+    let listener = UnixListener::bind(socket(&c)).unwrap();
+    let short = nix::sys::socket::Backlog::new(1).unwrap();
+    nix::sys::socket::listen(&listener, short).unwrap();
     let said = c.fails(&["run", "ID"]);
     assert!(said.contains("does not read what it is sent"), "{said}");
     nothing_is_left(&c);

@@ -321,8 +321,15 @@ fn make(
     // Given back once the process is gone.
     let devices = RefCell::new(None);
     let poststop = prepared.plan.details.hooks.poststop.as_slice();
-    let mut undo =
-        Undo { entry: &entry, cgroup: &made, launched: None, kept: false, poststop: None };
+    let own_pids = prepared.plan.is_new(NamespaceKind::Pid);
+    let mut undo = Undo {
+        entry: &entry,
+        cgroup: &made,
+        launched: None,
+        kept: false,
+        own_pids,
+        poststop: None,
+    };
     entry.write_new(CONFIG, &prepared.bytes)?;
     let notify = match request.notify {
         None => None,
@@ -393,7 +400,6 @@ fn make(
     entry.unlock();
     let poststop = prepared.plan.details.hooks.poststop.clone();
     let pid = saved.pid;
-    let own_pids = prepared.plan.is_new(NamespaceKind::Pid);
     let left = Left { entry, saved, cgroup: made.into_inner(), poststop, own_pids };
     let filter_flags = prepared.plan.process.seccomp.first_flags();
     let master = kept.into_inner();

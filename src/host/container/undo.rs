@@ -17,6 +17,8 @@ pub(super) struct Undo<'a> {
     pub(super) cgroup: &'a RefCell<Option<ContainerCgroup>>,
     pub(super) launched: Option<Launched>,
     pub(super) kept: bool,
+    /// Whether all of it ends with its process.
+    pub(super) own_pids: bool,
     /// Hooks of a container that was begun.
     pub(super) poststop: Option<(&'a [Hook], Saved)>,
 }
@@ -38,8 +40,13 @@ impl Drop for Undo<'_> {
         // Kills and reaps the process.
         self.launched = None;
         // The error that brought us here is the one to be told; what cannot be removed now
-        // `delete --force` finds by the state, which then stays.
+        // `delete --force` finds by the state, which then stays. Who is in the cgroup although the
+        // process has ended is somebody else's: two may have been given one path at once.
+        let own = self.own_pids;
         let gone = self.cgroup.borrow_mut().as_mut().is_none_or(|cgroup| {
+            if own && cgroup.is_taken().unwrap_or(false) {
+                return true;
+            }
             let _ = cgroup.kill_all();
             cgroup.delete().is_ok()
         });
