@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Armed, At, Done, become_job, close_all_but, fail, new_keyring, terminal};
+use super::{Armed, At, Done, become_job, close_all_but, fail, new_keyring, terminal, wait_for_go};
 use crate::sys::sched::{self, Cpus};
 use crate::sys::{fs, io, process};
 use crate::wire::{Message, Step};
@@ -26,6 +26,8 @@ pub struct ArmedExec {
     pub tasks: Vec<OwnedFd>,
     /// The cgroup to be made in (v2).
     pub cgroup: Option<OwnedFd>,
+    /// Whether the first process is moved to where that is by somebody else, and waits for it.
+    pub moved: bool,
     /// Whether the ids of the caller mean nothing there.
     pub foreign_ids: bool,
     /// Where it runs while it joins.
@@ -66,6 +68,10 @@ fn join(exec: &ArmedExec) -> Done {
         fs::open_at(fs::cwd(), c"/proc/self/oom_score_adj", flags, 0)
             .and_then(|file| io::write_whole(file.as_fd(), score))
             .at(Step::OomScore)?;
+    }
+    if exec.moved {
+        // While it has the caller's ids, which decide about it, and nothing of the container's.
+        wait_for_go(exec.armed.socket.as_fd())?;
     }
     if let Some(cpus) = &exec.cpus {
         sched::allow(0, cpus).at(Step::Scheduling)?;

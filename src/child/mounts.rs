@@ -15,7 +15,7 @@ use crate::sys::{self, Errno, io};
 use crate::wire::{Message, SIZE, Step};
 use core::ffi::CStr;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A mount, armed.
 #[derive(Debug)]
@@ -82,6 +82,9 @@ pub struct Hierarchy {
     pub fstype: CString,
     /// Options.
     pub options: Options,
+    /// Where the child copies it by itself, as an ordinary user's must; what the supervisor sends is
+    /// then the directory that it has to be.
+    pub path: Option<CString>,
 }
 
 impl<'a> Work<'a> {
@@ -266,9 +269,13 @@ impl<'a> Work<'a> {
                 return Ok(Opened::Own(context.mount(m.attrs[0])?));
             }
             let fd = came.get(at).copied().filter(|fd| *fd >= 0).ok_or(Errno(libc::EPROTO))?;
-            let tree = io::well_known(fd);
-            mount::set_attr(tree, m.attrs[0], 0, true, None)?;
-            Ok(Opened::Came(tree))
+            let came = io::well_known(fd);
+            let tree = match &h.path {
+                None => Opened::Came(came),
+                Some(path) => Opened::Own(copy_of(path, came)?),
+            };
+            mount::set_attr(tree.as_fd(), m.attrs[0], 0, true, None)?;
+            Ok(tree)
         };
         if let [only] = hierarchies
             && only.name.is_empty()
@@ -358,6 +365,13 @@ fn map_ids(socket: BorrowedFd<'_>, tree: BorrowedFd<'_>, step: u32) -> sys::Resu
     let mut buf = [0; SIZE];
     io::recv(ours.as_fd(), &mut buf, false)?;
     if buf == asked { Ok(()) } else { Err(Errno(libc::EPIPE)) }
+}
+
+/// The mount of a path, which has to be this directory: `ESTALE` otherwise.
+fn copy_of(path: &CStr, directory: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+    let copy = mount::clone_tree(fs::cwd(), path, false)?;
+    let (seen, meant) = (fs::stat(copy.as_fd())?, fs::stat(directory)?);
+    if (seen.dev, seen.ino) == (meant.dev, meant.ino) { Ok(copy) } else { Err(Errno(libc::ESTALE)) }
 }
 
 /// The twelve bits of a mode as digits.

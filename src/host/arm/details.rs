@@ -95,7 +95,7 @@ pub(super) fn any_mount<'p>(
             let (tree, directory) = find(wanted, pending)?;
             ArmedSource::Bind { tree, directory }
         }
-        MountSource::Cgroup => armed_cgroups(cgroups.paths, cgroups.anew)?,
+        MountSource::Cgroup => armed_cgroups(cgroups.paths, cgroups.anew, cgroups.by_child)?,
     };
     Ok(ArmedMount {
         source,

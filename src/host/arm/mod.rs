@@ -103,6 +103,8 @@ struct CgroupMount<'a> {
     paths: &'a BTreeMap<String, String>,
     /// Whether it can be mounted anew.
     anew: bool,
+    /// Whether the child has to copy it by itself otherwise.
+    by_child: bool,
 }
 
 /// Arms the file system part. With `privileged` the sources are left to be sent.
@@ -111,7 +113,8 @@ pub(crate) fn root<'p>(
     privileged: bool,
     cgroups: &BTreeMap<String, String>,
 ) -> Result<(ArmedRoot, Vec<Pending<'p>>)> {
-    let cgroups = CgroupMount { paths: cgroups, anew: plan.is_new(NamespaceKind::Cgroup) };
+    let anew = plan.is_new(NamespaceKind::Cgroup);
+    let cgroups = CgroupMount { paths: cgroups, anew, by_child: !privileged };
     let mut pending = Vec::with_capacity(if privileged { 32 } else { 0 });
     let root = match &plan.root.source {
         RootSource::Pool => None,

@@ -65,6 +65,11 @@ impl Asked {
         })
     }
 
+    /// Whether the caller may lack rights.
+    pub(super) fn rootless(&self) -> bool {
+        self.rootless
+    }
+
     /// Finds out where; checks what is asked.
     pub(super) fn look(&self) -> Result<Found<'_>> {
         Found::look(container::Request {
@@ -115,8 +120,13 @@ fn hierarchies(paths: &BTreeMap<String, String>) -> Vec<(Vec<&str>, &str)> {
     list
 }
 
-/// The mount of the cgroup file systems as the child makes it.
-pub(crate) fn armed(paths: &BTreeMap<String, String>, anew: bool) -> Result<ArmedSource> {
+/// The mount of the cgroup file systems as the child makes it; `by_child`: it copies what is there by
+/// itself, unless it mounts anew.
+pub(crate) fn armed(
+    paths: &BTreeMap<String, String>,
+    anew: bool,
+    by_child: bool,
+) -> Result<ArmedSource> {
     let c = |text: &str| {
         CString::new(text).map_err(|_| Error::new(Kind::InvalidConfig, "a cgroup's name has a NUL"))
     };
@@ -131,12 +141,14 @@ pub(crate) fn armed(paths: &BTreeMap<String, String>, anew: bool) -> Result<Arme
     let v2_alone = list.iter().all(|(controllers, _)| *controllers == [""]);
     let mut out = Vec::with_capacity(list.len());
     let mut links = Vec::new();
-    for (controllers, _) in &list {
+    for (controllers, path) in &list {
+        let path = if by_child && !anew { Some(c(path)?) } else { None };
         if *controllers == [""] {
             out.push(Hierarchy {
                 name: c(if v2_alone { "" } else { "unified" })?,
                 fstype: c("cgroup2")?,
                 options: Vec::new(),
+                path,
             });
             continue;
         }
@@ -157,13 +169,32 @@ pub(crate) fn armed(paths: &BTreeMap<String, String>, anew: bool) -> Result<Arme
             name: c(&joined)?,
             fstype: c("cgroup")?,
             options: options?.into_iter().flatten().collect(),
+            path,
         });
     }
     Ok(ArmedSource::Cgroup { hierarchies: out, links, anew })
 }
 
-/// Copies of the mounts of its directories, in the same order.
-pub(super) fn trees(paths: &BTreeMap<String, String>) -> Result<Vec<OwnedFd>> {
+/// What [`armed`] shows, where it is a part of the hierarchies that are there: the container's
+/// directories, or those of its maker for an ordinary user's container without any of its own.
+pub(super) fn shown(
+    paths: BTreeMap<String, String>,
+    rootless: bool,
+) -> Result<BTreeMap<String, String>> {
+    if paths.is_empty() && rootless { container::own() } else { Ok(paths) }
+}
+
+/// Copies of the mounts of its directories, in the same order; without the right to copy the
+/// directories themselves.
+pub(super) fn trees(paths: &BTreeMap<String, String>, privileged: bool) -> Result<Vec<OwnedFd>> {
+    if !privileged {
+        let open = |(_, path): (_, &str)| {
+            let name = CString::new(path).unwrap_or_default();
+            fs::open_at(fs::cwd(), &name, libc::O_PATH | libc::O_DIRECTORY, 0)
+                .map_err(|e| Error::os(format!("open the cgroup {path}"), e))
+        };
+        return hierarchies(paths).into_iter().map(open).collect();
+    }
     hierarchies(paths)
         .into_iter()
         .map(|(_, path)| {

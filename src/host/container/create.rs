@@ -347,6 +347,10 @@ fn make(
         *made.borrow_mut() = Some(found.create()?);
         None
     };
+    // What an ordinary user could not make is not there by now.
+    let paths = made.borrow().as_ref().map_or(paths, ContainerCgroup::saved);
+    let shown = cgroups::shown(paths.paths.clone(), asked.rootless())?;
+    let warnings = RefCell::new(std::mem::take(&mut prepared.warnings));
     let kept = RefCell::new(None);
     let tell = |launched: &Launched, saved: &Saved| tell_pid(request, &sockets, saved, launched);
     let launch = Launch {
@@ -356,6 +360,7 @@ fn make(
         cgroup: &made,
         found: RefCell::new(found),
         cgroup_paths: &paths,
+        shown: &shown,
         console: match (&sockets.console, prepared.plan.process.terminal) {
             (Some(socket), _) => Console::Socket(socket),
             (None, true) => Console::Kept(&kept),
@@ -365,6 +370,7 @@ fn make(
         starts: until != Until::Created,
         network: prepared.network.as_ref(),
         devices: &devices,
+        warnings: &warnings,
         tell_pid: &tell,
     };
     if !poststop.is_empty() {
@@ -380,7 +386,7 @@ fn make(
     } else {
         saved.status = Status::Running;
     }
-    let mut warnings = prepared.warnings;
+    let mut warnings = warnings.into_inner();
     if let Some(cgroup) = &*made.borrow() {
         saved.cgroup = Some(cgroups::to_value(&cgroup.saved())?);
         warnings.extend(cgroup.warnings.iter().cloned());

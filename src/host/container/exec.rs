@@ -12,11 +12,11 @@ use super::launch::{check_preserved, explain_exec, explain_execve, open_null, st
 use super::namespaces;
 use super::relay::{Relay, callers_size};
 use super::state::{Container, Saved, Status};
-use super::{Started, cgroups, pid_file};
+use super::{Started, cgroups, oom_score, pid_file};
 use crate::child::exec::{self as child, ArmedExec};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm::{self, Wiring};
-use crate::host::cgroup::container::SubCgroups;
+use crate::host::cgroup::container::{Entry, SubCgroups};
 use crate::host::launch::{Event, Launched, refuse_set_uid};
 use crate::host::{exe, probe, seal, users};
 use crate::plan::Plan;
@@ -27,7 +27,7 @@ use crate::plan::oci::spec::{Config, Process};
 use crate::sys::fs::{self, Resolve};
 use crate::sys::sched::Cpus;
 use crate::sys::{io, process, signal};
-use crate::wire::Step;
+use crate::wire::{Message, Step};
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -143,7 +143,7 @@ fn prepare(
     let (mut plan, warnings) = oci::exec::plan(config, process, &facts, &asked)?;
     let own = config.process.as_ref().and_then(|p| p.oom_score_adj);
     plan.details.tuning.oom_score_adj =
-        own.filter(|own| changes_to(*own, oom_score(), facts.uid == 0));
+        own.filter(|own| oom_score::changes_to(*own, oom_score::of_this(), facts.uid == 0));
     if !plan.process.env.iter().any(|e| e.starts_with("HOME=")) {
         let home = in_root(saved, init, |root| users::home(root, plan.process.uid))?;
         plan.process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
@@ -200,18 +200,6 @@ fn refuse_unsealed(
         "the container's processes have CAP_SYS_PTRACE and could change this program's file",
     )
     .hint("use the stockade program for it, which runs itself from a read-only mount then"))
-}
-
-/// Whether the score is to be set: as at the container's making, who is not root may only raise it
-/// and has to do without otherwise.
-fn changes_to(own: i32, now: Option<i32>, root: bool) -> bool {
-    Some(own) != now && (root || now.is_some_and(|now| own > now))
-}
-
-/// What a process of ours has before it is changed. Lowering it needs a right, so that what it is
-/// already is left alone.
-fn oom_score() -> Option<i32> {
-    std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()
 }
 
 fn process_of(saved: &Saved, init: &OwnedFd, config: &Config, asked: Asked<'_>) -> Result<Process> {
@@ -376,6 +364,7 @@ impl Join<'_> {
             kinds: kinds.into_iter().map(namespaces::flag).collect(),
             tasks,
             cgroup: into,
+            moved: entry.as_ref().is_some_and(Entry::needs_manager),
             foreign_ids,
             cpus: plan.details.tuning.exec_affinity.0.map(Cpus::of),
             oom_score_adj,
@@ -389,6 +378,10 @@ impl Join<'_> {
         let mut launched = Launched::new(pid, pidfd, ours, &exec.armed, Vec::new());
         // Our copies go, so that the end of file means that the process is gone.
         drop(exec);
+        if let Some(entry) = entry.filter(Entry::needs_manager) {
+            entry.attach(pid)?;
+            launched.tell(plan, Message::Go, None)?;
+        }
         let mut early = Early::default();
         loop {
             match launched.wait_event()? {
@@ -461,17 +454,5 @@ impl Join<'_> {
     fn ended(&self) -> Error {
         Error::new(Kind::Os, "the process ended while it joined the container")
             .hint("the container may have ended, or be at its memory limit")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::changes_to;
-
-    #[test]
-    fn an_ordinary_user_only_raises_the_oom_score() {
-        assert!(changes_to(0, Some(200), true) && !changes_to(0, Some(200), false));
-        assert!(changes_to(300, Some(200), true) && changes_to(300, Some(200), false));
-        assert!(!changes_to(200, Some(200), true) && !changes_to(200, Some(200), false));
     }
 }

@@ -15,6 +15,7 @@ use crate::child::{self, Armed};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::{self, Wiring};
 use crate::host::cgroup::container::{self, ContainerCgroup, Found};
+use crate::host::doctor::blockers::ids;
 use crate::host::launch::{Event, Launched, clone_flags};
 use crate::host::{exe, idmap, seal, sources};
 use crate::plan::MountStep;
@@ -25,6 +26,7 @@ use crate::plan::values::{escape, quote};
 use crate::sys::{self, fs, io, process, signal};
 use crate::wire::{Fail, Message, Step};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
@@ -41,6 +43,8 @@ pub(super) struct Launch<'a> {
     /// What of them is still to be made, beside the child.
     pub(super) found: RefCell<Option<Found<'a>>>,
     pub(super) cgroup_paths: &'a container::Saved,
+    /// What a mount of the cgroup file systems shows.
+    pub(super) shown: &'a BTreeMap<String, String>,
     pub(super) console: console::Console<'a>,
     /// Who answers for its filter.
     pub(super) agent: Option<&'a Agent<'a>>,
@@ -50,6 +54,8 @@ pub(super) struct Launch<'a> {
     pub(super) network: Option<&'a Ahead>,
     /// The network devices, once they are moved.
     pub(super) devices: &'a RefCell<Option<netdevices::Moved>>,
+    /// What has no effect, for the log.
+    pub(super) warnings: &'a RefCell<Vec<String>>,
     /// Tells who wants to know which process it is.
     pub(super) tell_pid: &'a dyn Fn(&Launched, &Saved) -> Result<()>,
 }
@@ -70,7 +76,7 @@ impl Launch<'_> {
         let d = &plan.details;
         let opened = namespaces::open(plan)?;
         let devices = netdevices::find(plan, &opened)?;
-        let (rootfs, pending) = arm::root(plan, self.facts.privileged, &self.cgroup_paths.paths)?;
+        let (rootfs, pending) = arm::root(plan, self.facts.privileged, self.shown)?;
         let present = rootfs.present.clone();
         let pair = io::seqpacket_pair().map_err(|e| Error::os("make a socket pair", e))?;
         let ours = arm::out_of_the_way(pair.0, d.preserved_fds)?;
@@ -194,11 +200,12 @@ impl Launch<'_> {
         });
         signal::set_mask(mask).map_err(|e| Error::os("unblock signals", e))?;
         cloned?.map_err(|e| {
-            Error::step(
-                Step::Handshake,
-                "make the container's namespaces (clone3)",
-                sys::Errno::into_raw(e),
-            )
+            let refused = |what| Error::step(Step::Handshake, what, sys::Errno::into_raw(e));
+            let cgroup = self.cgroup_paths.paths.get("").filter(|_| e.0 == libc::EACCES);
+            match cgroup {
+                Some(path) => container::no_way_into(path),
+                None => refused("make the container's namespaces (clone3)"),
+            }
         })
     }
 
@@ -221,7 +228,17 @@ impl Launch<'_> {
         }
         match std::fs::write(&path, score.to_string()) {
             // As runc: an ordinary user's container may have to do without.
-            Err(e) if self.facts.uid != 0 && e.raw_os_error() == Some(libc::EACCES) => Ok(()),
+            Err(e)
+                if (self.facts.uid != 0 || super::in_user_namespace())
+                    && e.raw_os_error() == Some(libc::EACCES) =>
+            {
+                self.warnings.borrow_mut().push(format!(
+                    "oomScoreAdj stays {} and is not {score}: only root lowers it ({})",
+                    now.trim(),
+                    ids::NO_LOWER_OOM_SCORE
+                ));
+                Ok(())
+            }
             other => other.map_err(failed),
         }
     }
@@ -249,7 +266,7 @@ impl Launch<'_> {
             .iter()
             .filter(|s| matches!(s, MountStep::Mount(m) if m.source == MountSource::Cgroup));
         for _ in mounted {
-            let trees = cgroups::trees(&self.cgroup_paths.paths)?;
+            let trees = cgroups::trees(self.shown, self.facts.privileged)?;
             let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
             io::send_many(launched.socket.as_fd(), &Message::Trees.to_bytes(), &trees)
                 .map_err(|e| Error::os("send the child its cgroups", e))?;

@@ -20,6 +20,7 @@ mod launch;
 mod namespaces;
 mod netdevices;
 mod notify;
+mod oom_score;
 mod pid_file;
 mod relay;
 pub(crate) mod run;
@@ -81,7 +82,7 @@ pub(crate) fn create(
 
 /// Whether this process is in a user namespace of somebody's: the first one maps every id to
 /// itself.
-fn in_user_namespace() -> bool {
+pub(crate) fn in_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
         let mut fields = map.split_ascii_whitespace();
         (fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295"))

@@ -87,6 +87,10 @@ pub mod ids {
     pub const CGROUP_BUSY: &str = "cgroup-busy";
     pub const CGROUP_CONTROLLER: &str = "cgroup-controller";
     pub const CGROUP_REFUSED: &str = "cgroup-refused";
+    pub const NO_USER_MANAGER: &str = "no-user-manager";
+    pub const NO_DEVICE_RULES: &str = "no-device-rules";
+    pub const NO_LOWER_OOM_SCORE: &str = "no-lower-oom-score";
+    pub const NO_NETWORK_DEVICES: &str = "no-network-devices";
     pub const SECCOMP_FILTER: &str = "no-seccomp-filter";
     pub const FAILED: &str = "setup-failed";
     pub const DEGRADED: &str = "setup-degraded";

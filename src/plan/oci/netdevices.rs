@@ -31,7 +31,7 @@ pub(super) fn plan(
     if facts.uid != 0 || asked.in_user_namespace {
         return Err(Error::new(
             Kind::Unsupported,
-            "network devices are not supported for rootless containers",
+            "network devices are not supported for rootless containers (no-network-devices)",
         )
         .hint("take linux.netDevices out of config.json"));
     }

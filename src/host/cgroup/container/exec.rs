@@ -1,9 +1,10 @@
 //! Where a process goes that joins a running container: its cgroups, or some below
 //! (`exec --cgroup`).
 
-use super::{ContainerCgroup, Part, is_v2, move_into, open_tasks, path};
+use super::{ContainerCgroup, Part, is_v2, move_into, open_tasks, path, rootless};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::dir::Dir;
+use crate::host::cgroup::systemd;
 use crate::plan::formats::cgroup;
 use crate::plan::values::quote;
 use std::collections::BTreeMap;
@@ -59,6 +60,17 @@ impl SubCgroups {
 pub(crate) struct Entry {
     v2: Option<Dir>,
     v1: Vec<Dir>,
+    by_manager: Option<Attach>,
+}
+
+/// A move that the manager of a unit makes, where this process may not.
+#[derive(Debug)]
+struct Attach {
+    unit: systemd::Kept,
+    /// Below the unit's cgroup.
+    below: String,
+    /// As `/proc/PID/cgroup` has it.
+    whole: String,
 }
 
 impl Entry {
@@ -73,6 +85,22 @@ impl Entry {
     /// One cannot be opened.
     pub(crate) fn tasks(&self) -> Result<Vec<OwnedFd>> {
         self.v1.iter().map(open_tasks).collect()
+    }
+
+    /// Whether [`Entry::attach`] has to be called first.
+    pub(crate) fn needs_manager(&self) -> bool {
+        self.by_manager.is_some()
+    }
+
+    /// Has systemd move a process of this user's in, wherever it is.
+    ///
+    /// # Errors
+    /// systemd does not, or has moved another one.
+    pub(crate) fn attach(&self, pid: i32) -> Result<()> {
+        let Some(Attach { unit, below, whole }) = &self.by_manager else { return Ok(()) };
+        unit.attach(below, pid)?;
+        // A number of this process's pid namespace may be another process to systemd.
+        systemd::check_place(pid, whole)
     }
 
     /// Moves a process in, as [`ContainerCgroup::join`].
@@ -91,7 +119,7 @@ impl ContainerCgroup {
     /// A sub-cgroup that is not there or not below the container's, a controller that the
     /// container has no cgroup of, or the container's own cgroup is gone.
     pub(crate) fn entry(&self, sub: &SubCgroups, init: i32) -> Result<Entry> {
-        let mut entry = Entry { v2: None, v1: Vec::new() };
+        let mut entry = Entry { v2: None, v1: Vec::new(), by_manager: None };
         for name in sub.by_controller.keys().filter(|n| !n.is_empty()) {
             let has = |p: &Part| p.controllers.contains(name) && !p.v2;
             if !self.parts.iter().any(has) {
@@ -113,9 +141,28 @@ impl ContainerCgroup {
         }
         if let Some(dir) = entry.v2.take() {
             let nested = sub.is_empty() && is_v2(&self.parts) && has_controllers_below(&dir);
-            entry.v2 = Some(if nested { self.beside(init, dir)? } else { dir });
+            let dir = if nested { self.beside(init, dir)? } else { dir };
+            if is_v2(&self.parts) {
+                entry.by_manager = self.attach_by(&dir)?;
+            }
+            entry.v2 = Some(dir);
         }
         Ok(entry)
+    }
+
+    /// Who moves a process there, if this one may not.
+    fn attach_by(&self, dir: &Dir) -> Result<Option<Attach>> {
+        let Some(part) = self.parts.iter().find(|p| p.v2) else { return Ok(None) };
+        let own = part.full_path();
+        let below = dir.path.strip_prefix(&own).unwrap_or_default().trim_matches('/');
+        let below = if below == "." { "" } else { below };
+        let whole = format!("{}/{below}", part.path);
+        let whole = whole.trim_end_matches('/');
+        if rootless::may_move_to(part, whole) {
+            return Ok(None);
+        }
+        let unit = self.unit.clone().ok_or_else(|| rootless::no_way_into(&dir.path))?;
+        Ok(Some(Attach { unit, below: below.to_owned(), whole: format!("/{whole}") }))
     }
 
     /// A cgroup of v2 that gives controllers to its children takes no processes: an init such as

@@ -156,6 +156,14 @@ pub(super) fn set(dir: &Dir, rules: &Rules) -> Result<()> {
     Ok(())
 }
 
+/// Whether this process may have device rules at all: loads a program that is on no cgroup.
+///
+/// # Errors
+/// The kernel refuses.
+pub(crate) fn try_to_load() -> crate::sys::Result<()> {
+    bpf::load_device_program(&assemble(&Rules::default()), NAME).map(drop)
+}
+
 /// Programs on the directory that an earlier call has put there.
 fn ours(dir: &Dir) -> Result<Vec<OwnedFd>> {
     // The kernel allows 64 (BPF_CGROUP_MAX_PROGS).

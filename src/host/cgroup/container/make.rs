@@ -1,6 +1,6 @@
 //! Making a container's directories, and taking back what was made when a later step fails.
 
-use super::{Part, Request, freezer, is_v2, lacks_right, walk};
+use super::{Part, Request, freezer, is_v2, lacks_right, rootless, walk};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::dir::Dir;
 use crate::sys;
@@ -38,7 +38,7 @@ pub(super) fn directories(
     for (at, part) in parts.iter_mut().enumerate().filter(|(_, part)| part.dir.is_none()) {
         match directory(part, v2_only, request, made) {
             Ok(dir) => part.dir = Some(dir),
-            Err(e) if request.rootless && !request.path.asked && lacks_right(&e) => {
+            Err(e) if request.may_lack() && lacks_right(&e) => {
                 refused.push(at);
             }
             Err(e) => return Err(e),
@@ -70,7 +70,7 @@ pub(super) fn unified(parts: &mut Vec<Part>, request: &Request<'_>, made: &mut M
     let Some(part) = parts.get_mut(at) else { return Ok(()) };
     match directory(part, false, request, made) {
         Ok(dir) => part.dir = Some(dir),
-        Err(e) if request.rootless && !request.path.asked && lacks_right(&e) => {
+        Err(e) if request.may_lack() && lacks_right(&e) => {
             parts.remove(at);
         }
         Err(e) => return Err(e),
@@ -79,7 +79,10 @@ pub(super) fn unified(parts: &mut Vec<Part>, request: &Request<'_>, made: &mut M
 }
 
 fn directory(part: &Part, v2_only: bool, request: &Request<'_>, made: &mut Made) -> Result<Dir> {
-    let failed = |e: sys::Errno| Error::os(format!("make the cgroup {}", part.full_path()), e);
+    let failed = |e: sys::Errno| {
+        let error = Error::os(format!("make the cgroup {}", part.full_path()), e);
+        if lacks_right(&error) { error.hint(rootless::NOT_DELEGATED) } else { error }
+    };
     let is_new = make(part, made).map_err(failed)?;
     let dir = part.top.below(&part.path).map_err(failed)?;
     if !is_new {

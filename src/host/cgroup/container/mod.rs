@@ -22,6 +22,7 @@ mod make;
 mod oom;
 mod path;
 mod places;
+mod rootless;
 mod stats;
 mod stats_v1;
 mod stats_v2;
@@ -32,8 +33,11 @@ mod v2;
 mod walk;
 
 pub(crate) use exec::{Entry, SubCgroups};
+pub(crate) use filter::try_to_load;
 pub(crate) use oom::{OomEvent, OomEvents};
 pub(crate) use path::CgroupPath;
+pub(crate) use places::own;
+pub(crate) use rootless::no_way_into;
 pub use stats::Stats;
 
 use super::dir::Dir;
@@ -75,6 +79,13 @@ pub(crate) struct Request<'a> {
     /// `linux.devices`: the container's process makes them itself, for which it needs the right
     /// to make these nodes.
     pub nodes: &'a [LinuxDevice],
+}
+
+impl Request<'_> {
+    /// Whether a hierarchy that cannot be had is left out.
+    fn may_lack(&self) -> bool {
+        self.rootless && !self.path.asked
+    }
 }
 
 /// What state.json keeps of them.
@@ -164,8 +175,8 @@ impl<'a> Found<'a> {
     }
 
     /// Makes what a process has to be cloned into, if the rest can wait until it has begun: on a
-    /// hybrid host the v2 directory, on one with v1 alone nothing. `false`: on v2 everything has to
-    /// be there.
+    /// hybrid host the v2 directory, on one with v1 alone nothing. `false`: on v2, and for an
+    /// ordinary user, everything has to be there.
     ///
     /// # Errors
     /// As of [`Found::create`].
@@ -173,7 +184,8 @@ impl<'a> Found<'a> {
         if self.request.unit.is_some() {
             return Ok(true);
         }
-        if is_v2(&self.parts) {
+        // Of what an ordinary user asks for nobody knows yet what there will be.
+        if is_v2(&self.parts) || self.request.may_lack() {
             return Ok(false);
         }
         make::unified(&mut self.parts, &self.request, &mut self.made)?;
@@ -215,7 +227,7 @@ impl<'a> Found<'a> {
                 ContainerCgroup { manager: request.manager, parts, unit, warnings: Vec::new() };
             if request.manager != Manager::Disabled {
                 cgroup.set_limits(resources)?;
-                cgroup.set_devices(&rules, request.rootless)?;
+                cgroup.set_devices(&rules, Some(resources).filter(|_| request.rootless))?;
             }
             Ok(cgroup)
         });
@@ -320,7 +332,7 @@ impl ContainerCgroup {
         limits::check_version(resources, is_v2(&self.parts))?;
         if resources.devices().as_ref().is_some_and(|d| !d.is_empty()) {
             let rules = devices::Rules::of_container(resources, &[])?;
-            self.set_devices(&rules, false)?;
+            self.set_devices(&rules, None)?;
         }
         let Some(unit) = &self.unit else { return self.set_limits(resources) };
         let (whole, period) = v2::with_what_holds(self.need("", "linux.resources")?, resources)?;
@@ -333,18 +345,28 @@ impl ContainerCgroup {
         if is_v2(&self.parts) { v2::apply(self, resources) } else { v1::apply(self, resources) }
     }
 
-    fn set_devices(&mut self, rules: &devices::Rules, rootless: bool) -> Result<()> {
-        let done = if is_v2(&self.parts) {
+    /// `lacking`: what an ordinary user asks for, who has to do without.
+    fn set_devices(
+        &mut self,
+        rules: &devices::Rules,
+        lacking: Option<&LinuxResources>,
+    ) -> Result<()> {
+        let v2 = is_v2(&self.parts);
+        if lacking.is_some() && self.dir(if v2 { "" } else { "devices" }).is_none() {
+            return Ok(());
+        }
+        let done = if v2 {
             filter::set(self.need("", "the device rules")?, rules)
         } else {
             self.need("devices", "the device rules").and_then(|dir| rules.set_v1(dir))
         };
-        match done {
-            Err(e) if rootless && lacks_right(&e) => {
-                self.warnings.push(format!("device rules are not set: {e}"));
+        match (done, lacking) {
+            (Err(e), Some(asked)) if lacks_right(&e) => {
+                self.warnings.extend(rootless::device_warning(asked, &e));
                 Ok(())
             }
-            done => done,
+            (Err(e), _) if lacks_right(&e) => Err(e.hint(rootless::NO_DEVICE_RULES)),
+            (done, _) => done,
         }
     }
 
@@ -366,15 +388,7 @@ impl ContainerCgroup {
 
     /// The same for what cannot do without it.
     fn need(&self, controller: &str, what: &str) -> Result<&Dir> {
-        self.dir(controller).ok_or_else(|| {
-            let text = if controller.is_empty() {
-                format!("{what}: the container has no cgroup")
-            } else {
-                format!("{what}: the container has no cgroup of the {controller} controller")
-            };
-            Error::new(Kind::Unsupported, text)
-                .hint("/proc/cgroups and /proc/self/mounts show the controllers that are mounted")
-        })
+        self.dir(controller).ok_or_else(|| rootless::no_cgroup(self, controller, what))
     }
 
     /// Where the processes are listed. runc looks in `devices`, too.

@@ -10,6 +10,7 @@ use crate::host::cgroup::dir::Dir;
 use crate::host::cgroup::find::{CGROUP1_MAGIC, CGROUP2_MAGIC};
 use crate::plan::formats::{cgroup, mountinfo};
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -112,6 +113,23 @@ pub(super) fn parts(path: &CgroupPath) -> Result<Vec<Part>> {
         });
     }
     Ok(parts)
+}
+
+/// The directories that this process is in, by controller as in [`Saved::paths`].
+///
+/// # Errors
+/// No cgroup file system, or one that does not show them.
+pub(crate) fn own() -> Result<BTreeMap<String, String>> {
+    let table = Table::default();
+    let mut paths = BTreeMap::new();
+    for top in tops(&table, true)? {
+        let own = own_path(&top, &table)?;
+        let path = format!("{}/{own}", top.dir.path);
+        for controller in top.controllers {
+            paths.insert(controller, path.trim_end_matches('/').to_owned());
+        }
+    }
+    Ok(paths)
 }
 
 fn tops(table: &Table, relative: bool) -> Result<Vec<Top>> {
@@ -260,7 +278,6 @@ fn split(full: &str, v2: bool, table: &Table) -> Result<(Dir, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn the_table_tells_roots_and_controllers() {

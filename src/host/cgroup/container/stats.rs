@@ -1,6 +1,6 @@
 //! What a container has used, in the shape of runc's `events --stats`, whose names those are.
 
-use super::{ContainerCgroup, is_v2, stats_v1, stats_v2};
+use super::{ContainerCgroup, Manager, is_v2, rootless, stats_v1, stats_v2};
 use crate::error::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -211,8 +211,11 @@ impl ContainerCgroup {
     /// Reads them all. A controller that is not there leaves its figures 0.
     ///
     /// # Errors
-    /// A file that is there cannot be read.
+    /// A file that is there cannot be read; an ordinary user's container has no cgroup at all.
     pub(crate) fn stats(&self) -> Result<Stats> {
+        if self.parts.is_empty() && self.manager != Manager::Disabled {
+            return Err(rootless::no_cgroup(self, "", "statistics"));
+        }
         let mut stats = Stats::default();
         if is_v2(&self.parts) {
             if let Some(dir) = self.unified() {

@@ -1,7 +1,7 @@
 //! Limits on v2: all files are in one directory.
 
 use super::limits::{self, or_max, set, text};
-use super::{ContainerCgroup, io, v1};
+use super::{ContainerCgroup, io, rootless, v1};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::dir::Dir;
 use crate::host::cgroup::v2::weight;
@@ -44,9 +44,7 @@ fn need(dir: &Dir, controller: &str) -> Result<()> {
         return Ok(());
     }
     let text = format!("the cgroup {} does not have the {controller} controller", dir.path);
-    Err(Error::new(Kind::Unsupported, text).hint(format!(
-        "enable it from the root down: echo +{controller} > /sys/fs/cgroup/cgroup.subtree_control"
-    )))
+    Err(Error::new(Kind::Unsupported, text).hint(rootless::how_to_get(controller)))
 }
 
 /// Writes a limit; without its file the answer is which controller is missing.

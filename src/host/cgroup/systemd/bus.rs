@@ -79,7 +79,8 @@ impl Bus {
         let path = if user { user_path()? } else { system_path() };
         let stream = UnixStream::connect(&path).map_err(|e| {
             let hint = if user {
-                "a user's own manager needs a session: dbus-user-session, loginctl enable-linger"
+                "a user's own manager needs a session (no-user-manager): dbus-user-session, loginctl \
+                 enable-linger"
             } else {
                 "start dbus, or leave --systemd-cgroup away"
             };
@@ -309,7 +310,7 @@ fn user_path() -> Result<String> {
             Kind::NotFound,
             "find the bus of this user's systemd: no address is set",
         )
-        .hint("set DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR, as a login session does")),
+        .hint("set DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR, as a login session does (no-user-manager)")),
     }
 }
 

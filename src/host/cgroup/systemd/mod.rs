@@ -130,25 +130,33 @@ impl Unit {
             let _ = reset(&mut bus, scope);
             return Err(e);
         }
-        self.check(pid)?;
+        check_place(pid, &self.cgroup())?;
         Ok(properties::rounded(resources, properties::PERIOD))
     }
+}
 
-    /// That the process is where its limits will be written.
-    fn check(&self, pid: i32) -> Result<()> {
-        let file = format!("/proc/{pid}/cgroup");
-        let text = std::fs::read(&file).map_err(|e| Error::os(format!("read {file}"), e))?;
-        let there = cgroup::parse(&text)?.v2.map(String::from_utf8_lossy).unwrap_or_default();
-        if there == self.cgroup().as_str() {
-            return Ok(());
-        }
-        let text = format!(
-            "systemd has put the container in the cgroup {}, and not in {}",
-            quote(&there),
-            quote(&self.cgroup())
-        );
-        Err(Error::new(Kind::Refused, text))
+/// The version of the manager that would make units: the calling user's own, or the system's.
+///
+/// # Errors
+/// It does not answer.
+pub(crate) fn version(user: bool) -> Result<String> {
+    Bus::connect(user)?.property("Version")
+}
+
+/// That a process is where systemd was to put it, and where its limits are written.
+pub(crate) fn check_place(pid: i32, meant: &str) -> Result<()> {
+    let file = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read(&file).map_err(|e| Error::os(format!("read {file}"), e))?;
+    let there = cgroup::parse(&text)?.v2.map(String::from_utf8_lossy).unwrap_or_default();
+    if there == meant {
+        return Ok(());
     }
+    let text = format!(
+        "systemd has put the process in the cgroup {}, and not in {}",
+        quote(&there),
+        quote(meant)
+    );
+    Err(Error::new(Kind::Refused, text))
 }
 
 impl Kept {
@@ -174,6 +182,23 @@ impl Kept {
         bus.call("SetUnitProperties", &arguments)?
             .or_failed(&format!("set properties of the unit {}", quote(&self.name)))?;
         Ok(properties::rounded(resources, now))
+    }
+
+    /// Moves a process of the caller's into its cgroup, or into one `below`.
+    ///
+    /// # Errors
+    /// systemd does not do it.
+    pub(crate) fn attach(&self, below: &str, pid: i32) -> Result<()> {
+        let what = format!("move a process to the unit {}", quote(&self.name));
+        let number = u32::try_from(pid).map_err(|_| Error::new(Kind::Os, "no process"))?;
+        let below = if below.is_empty() { String::new() } else { format!("/{below}") };
+        let arguments = [
+            Value::text(&self.name),
+            Value::text(below),
+            Value::Array("u".to_owned(), vec![Value::U32(number)]),
+        ];
+        Bus::connect(self.user)?.call("AttachProcessesToUnit", &arguments)?.or_failed(&what)?;
+        Ok(())
     }
 
     /// Ends it, and waits until it is gone. Its processes have ended. `cgroup`: its directory in the
