@@ -23,6 +23,7 @@ mod verbs;
 use crate::cli::print_line;
 use crate::container::{CgroupManager, Runtime};
 use crate::error::{Error, Kind, Result};
+use crate::host::container::in_user_namespace;
 use crate::plan::values::{escape, nearest, quote};
 use crate::sys::cred;
 use args::{Order, Parsed, invalid};
@@ -75,10 +76,15 @@ impl Program {
     }
 
     /// Where containers are kept unless `--root` says so: below the directory that an ordinary
-    /// user has for such things.
+    /// user has for such things. Root of a user namespace is one, as Podman calls its runtime, unless
+    /// it is called root: then it may be the root of a container.
     fn root(self) -> PathBuf {
         let private = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
-        match private.filter(|_| cred::euid() != 0) {
+        let ordinary = || {
+            cred::euid() != 0
+                || in_user_namespace() && std::env::var_os("USER").is_none_or(|name| name != "root")
+        };
+        match private.filter(|_| ordinary()) {
             Some(dir) => Path::new(&dir).join(self.name()),
             None => Path::new("/run").join(self.name()),
         }
