@@ -300,6 +300,8 @@ fn an_ordinary_user_without_delegation_is_told_how_to_get_it() {
     };
     let report = Report::of(&user(&["doctor", "--json"]));
     report.exits(1, "degraded").blocks("cgroup-no-delegation", "degrades");
+    report.blocks("no-network-devices", "option").blocks("no-device-rules", "option");
+    report.blocks("no-lower-oom-score", "option").is("containers", "lower oom score", "no");
     report.blocks("no-subordinate-ids", "degrades").is("namespaces", "user", "yes");
     assert_eq!(report.json["user"]["privileged"], false);
     assert_eq!(report.feature("ids", "id map")["value"], 1);

@@ -9,6 +9,7 @@
 pub mod blockers;
 mod cgroups;
 mod container;
+mod containers;
 mod ids;
 mod kernel;
 mod landlock;
@@ -39,6 +40,7 @@ pub fn examine() -> Result<Findings> {
     cgroups::look(&mut found, &settings);
     seccomp::look(&mut found, &settings);
     landlock::look(&mut found);
+    containers::look(&mut found, &settings);
     container::look(&mut found, &settings);
     Ok(found)
 }
