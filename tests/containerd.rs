@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use support::bundle::Bundle;
 use support::live::eventually;
 use support::pty::Terminal;
 use support::{Run, Scratch};
@@ -285,6 +286,60 @@ fn out_of_memory_is_an_event() {
     events.kill().unwrap();
     events.wait().unwrap();
     run.exits(137);
+    containerd.stop();
+}
+
+/// As Kubernetes has it on a host with systemd: `SystemdCgroup = true`.
+#[test]
+fn with_systemd_cgroup_the_limits_are_in_a_scope_and_bite() {
+    need_clients!("containerd", "ctr");
+    if !Path::new("/run/systemd/system").is_dir() || !support::pure_v2() {
+        skip_on_this_kind_of_host!("needs systemd with cgroup v2: scripts/vm run --systemd has it");
+    }
+    let containerd = Containerd::start();
+    let limits = serde_json::json!({"memory": {"limit": 67_108_864, "swap": 67_108_864},
+        "pids": {"limit": 20}, "devices": [{"allow": false, "access": "rwm"}]});
+    // ctr has no option for a limit of processes, so the whole configuration is given.
+    let bundle = |args: &[&str]| {
+        Bundle::new(|c| {
+            c["process"]["args"] = serde_json::json!(args);
+            c["linux"]["resources"] = limits.clone();
+            let id = c["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/').to_owned();
+            c["linux"]["cgroupsPath"] = format!("stockade-tests.slice:ctr:{id}").into();
+        })
+    };
+    let run = |bundle: &Bundle, mode: &str| {
+        let mut command = containerd.command(&["run", mode, "--runc-systemd-cgroup"]);
+        command
+            .args(["--runc-binary", &runtime(), "--runc-root"])
+            .arg(containerd.place.join("runc"));
+        command.arg("--fifo-dir").arg(containerd.place.join("fifo"));
+        command.arg("--config").arg(bundle.dir().join("config.json")).arg(&bundle.id);
+        finish(&mut command)
+    };
+    let property = |unit: &str, name: &str| {
+        let run = finish(patient("systemctl").args(["show", "--property", name, "--value", unit]));
+        run.exits(0).stdout.trim().to_owned()
+    };
+    let job = bundle(&["sleep", "1000"]);
+    run(&job, "--detach").exits(0);
+    let unit = format!("ctr-{}.scope", job.id);
+    for (name, value) in
+        [("MemoryMax", "67108864"), ("TasksMax", "20"), ("Slice", "stockade-tests.slice")]
+    {
+        assert_eq!(property(&unit, name), value, "{name}");
+    }
+    containerd.exec(&job.id, &[], &["cat", "/sys/fs/cgroup/pids.max"]).exits(0).says("20");
+    containerd.ctr(&["task", "kill", "--signal", "SIGKILL", &job.id]).exits(0);
+    eventually("it has stopped", || containerd.task_state(&job.id) == "STOPPED");
+    containerd.ctr(&["task", "delete", &job.id]);
+    containerd.ctr(&["containers", "delete", &job.id]).exits(0);
+    assert_eq!(property(&unit, "LoadState"), "not-found");
+    run(&bundle(&["busybox", "tail", "/dev/zero"]), "--rm").exits(137);
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 1000 & done; \
+                  echo all";
+    let greedy = run(&bundle(&["sh", "-c", script]), "--rm");
+    assert!(greedy.code != 0 && !greedy.stdout.contains("all"), "{greedy:#?}");
     containerd.stop();
 }
 

@@ -236,3 +236,42 @@ fn a_user_adds_lines_to_a_log_that_it_cannot_read() {
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(said.contains("open the audit log") && said.contains("permission denied"), "{said}");
 }
+
+/// The whole of a jail, as a user has it with a session of systemd or in a cgroup that root has
+/// delegated by hand: `scripts/vm run --user` has both.
+#[test]
+fn in_a_delegated_cgroup_a_users_jail_is_whole_and_its_limits_bite() {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|l| l.strip_prefix("0::/")).unwrap_or_default();
+    let above = std::path::Path::new("/sys/fs/cgroup").join(own).join("../cgroup.procs");
+    let delegated = std::fs::File::options().write(true).open(above).is_ok();
+    if support::is_root() || !support::pure_v2() || !delegated {
+        skip_on_this_kind_of_host!(
+            "needs an ordinary user's delegated cgroup: scripts/vm run --user"
+        );
+    }
+    let options = ["--memory", "64m", "--pids-limit", "20", "--cpus", "0.5"];
+    let run = support::sh(&options, "cat /proc/self/uid_map; id -u").exits(0);
+    let isolation = &run.outcome["isolation"];
+    assert_eq!(isolation["degraded"], serde_json::json!([]), "{run:#?}");
+    assert_eq!(isolation["cgroup"], "v2");
+    assert_eq!(isolation["limits"]["memory"], 67_108_864);
+    assert_eq!(isolation["limits"]["pids"], 20);
+    assert_eq!(isolation["limits"]["cpu_quota_us_per_100ms"], 50_000);
+    // Subordinate ids, of which the job's is not the user's own.
+    let ids: u64 =
+        run.stdout.lines().filter_map(|l| l.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
+    assert_eq!(ids, 65_536, "{run:#?}");
+    let run = support::sh(&["--memory", "32m"], "tail /dev/zero");
+    assert!(run.code != 0 && run.hit("memory"), "{run:#?}");
+    let script = "i=0; while [ $i -lt 30 ]; do sleep 1000 & i=$((i+1)); done; echo all";
+    let run = support::sh(&["--pids-limit", "10"], script);
+    assert!(run.code != 0 && run.hit("pids") && !run.stdout.contains("all"), "{run:#?}");
+    let doctor = Command::new(support::bin()).args(["doctor", "--json"]).output().unwrap();
+    assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let names = serde_json::to_string(&report["blockers"]).unwrap();
+    for name in ["no-device-rules", "no-lower-oom-score", "no-network-devices"] {
+        assert!(names.contains(name), "{names}");
+    }
+}
