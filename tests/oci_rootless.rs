@@ -73,7 +73,7 @@ impl Container {
     fn new(user: User, change: impl FnOnce(&mut Value)) -> Container {
         let scratch = Scratch::new();
         let rootfs = busybox_rootfs();
-        for applet in ["sleep", "tail", "ps", "grep"] {
+        for applet in ["sleep", "tail", "ps", "grep", "readlink"] {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
         let n = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -277,6 +277,57 @@ fn root_of_a_users_namespace_has_the_users_state_directory() {
     assert!(command.status().unwrap().success());
     // Who is called root may be that of a container.
     assert_eq!(seen, [c.id.as_str(), c.id.as_str(), ""]);
+}
+
+/// As rootless Podman's: root of the user's namespace makes it, and joins it from the same one. The
+/// program, which that root may not write to, is sealed none the less.
+#[test]
+fn exec_in_the_makers_own_user_namespace_runs_sealed() {
+    if !is_root() {
+        skip_on_this_kind_of_host!("needs root, to map more than one id");
+    }
+    let user = User::usual();
+    let c = Container::new(user, |c| {
+        let linux = c["linux"].as_object_mut().unwrap();
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        linux["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "user");
+        // Its processes could look into the program that joins them.
+        for set in ["bounding", "effective", "permitted"] {
+            let caps = c["process"]["capabilities"][set].as_array_mut().unwrap();
+            caps.push("CAP_SYS_PTRACE".into());
+        }
+    });
+    let root = c.scratch.join("root").display().to_string();
+    let program = c.program.display().to_string();
+    // Who runs it waits until its ids are mapped.
+    let script = format!(
+        "read x; s='{program} --root {root}'; \
+         setpriv --reuid 0 --regid 0 --clear-groups sh -euc \"\
+         $s run --detach --bundle bundle {id} >output 2>&1 </dev/null; \
+         $s exec {id} readlink /proc/self/exe; $s exec {id} id -u; $s delete --force {id}\"",
+        id = c.id
+    );
+    let mut command = user.command("unshare");
+    command.args(["--user", "--mount", "sh", "-c", &script]).current_dir(c.scratch.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let own = std::fs::read_link("/proc/self/ns/user").unwrap();
+    let namespace = format!("/proc/{}/ns/user", child.id());
+    eventually("its namespace", || std::fs::read_link(&namespace).is_ok_and(|ns| ns != own));
+    for file in ["uid_map", "gid_map"] {
+        // In one write, as the kernel wants it.
+        let map = format!("0 {uid} 1\n1 700000 65535\n", uid = user.uid());
+        std::fs::write(format!("/proc/{}/{file}", child.id()), map).unwrap();
+    }
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
+    let o = child.wait_with_output().unwrap();
+    let said = std::fs::read_to_string(c.scratch.join("output")).unwrap_or_default();
+    assert_eq!(
+        (o.status.code(), &o.stdout[..]),
+        (Some(0), &b"/bin/busybox\n0\n"[..]),
+        "{o:?} {said}"
+    );
 }
 
 #[test]

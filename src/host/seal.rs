@@ -11,7 +11,7 @@ use crate::error::{Error, Kind};
 use crate::sys::process::CStringArray;
 use crate::sys::{Errno, fs, io, mount, process};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 /// Whether this program runs from where nobody can write to it.
@@ -58,11 +58,30 @@ fn detached() -> crate::sys::Result<OwnedFd> {
 /// For who may not mount: a sealed copy in memory.
 fn copied() -> crate::sys::Result<OwnedFd> {
     let from = fs::open_at(fs::cwd(), c"/proc/self/exe", libc::O_RDONLY, 0)?;
-    let to = io::memory_file(c"stockade")?;
+    let to = io::memory_program(c"stockade")?;
     let mut from = std::fs::File::from(from);
     let mut file = std::fs::File::from(io::duplicate(to.as_fd())?);
     std::io::copy(&mut from, &mut file)
         .map_err(|e| Errno(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    drop(file);
     fs::seal(to.as_fd())?;
-    Ok(to)
+    // What is open for writing is not executed (ETXTBSY).
+    let path = CString::new(format!("/proc/self/fd/{}", to.as_raw_fd())).unwrap_or_default();
+    fs::open_at(fs::cwd(), &path, libc::O_RDONLY, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_in_memory_is_sealed_and_not_open_for_writing() {
+        let copy = copied().unwrap();
+        assert!(fs::is_write_sealed(copy.as_fd()));
+        assert!(io::write_whole(copy.as_fd(), b"x").is_err());
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        // It can be executed: the unit tests, that list themselves.
+        let o = std::process::Command::new(path).arg("--list").output().unwrap();
+        assert!(o.status.success(), "{o:?}");
+    }
 }

@@ -411,20 +411,14 @@ pub fn may_execute_by_real_ids(path: &CStr) -> Result<()> {
         .map(drop)
 }
 
-/// Whether what the path leads to is on a mount that is read-only: `faccessat(W_OK)` says so before
-/// it says anything about who may write.
+/// Whether what the path leads to is on a mount that is read-only, by statvfs(3): access(2) says so
+/// only to who could write otherwise, which root of a user namespace could not.
 pub fn is_on_read_only_mount(path: &CStr) -> bool {
-    // SAFETY: the path is a live C string.
-    let asked = check(unsafe {
-        libc::syscall(
-            libc::SYS_faccessat2,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            libc::W_OK,
-            libc::AT_EACCESS,
-        )
-    });
-    asked.is_err_and(|e| e.0 == libc::EROFS)
+    // SAFETY: statvfs is integers, for which all-zero is a value.
+    let mut s: libc::statvfs = unsafe { core::mem::zeroed() };
+    // SAFETY: a live C string; the kernel's answer is written to the live local.
+    let asked = check_int(unsafe { libc::statvfs(path.as_ptr(), &raw mut s) });
+    asked.is_ok() && s.f_flag & libc::ST_RDONLY != 0
 }
 
 /// Whether a memory file can never be written to again (`fcntl(F_GET_SEALS)`).

@@ -344,6 +344,19 @@ pub fn memory_file(name: &core::ffi::CStr) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The same for a program that is sealed before it is executed. Linux 6.3 wants to be told that it is one.
+pub fn memory_program(name: &core::ffi::CStr) -> Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: a live C string.
+    let create = |flags| check_int(unsafe { libc::memfd_create(name.as_ptr(), flags) });
+    let fd = match create(flags | libc::MFD_EXEC) {
+        Err(e) if e.0 == libc::EINVAL => create(flags)?,
+        other => other?,
+    };
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// `fcntl(F_SETFD)`: whether a descriptor is closed by execve.
 pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
     let flags = if on { libc::FD_CLOEXEC } else { 0 };
