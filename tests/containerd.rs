@@ -314,6 +314,8 @@ fn with_systemd_cgroup_the_limits_are_in_a_scope_and_bite() {
             .args(["--runc-binary", &runtime(), "--runc-root"])
             .arg(containerd.place.join("runc"));
         command.arg("--fifo-dir").arg(containerd.place.join("fifo"));
+        // Which it wants to hear, and then takes the configuration's.
+        command.args(["--cgroup", &format!("stockade-tests.slice:ctr:{}", bundle.id)]);
         command.arg("--config").arg(bundle.dir().join("config.json")).arg(&bundle.id);
         finish(&mut command)
     };
