@@ -72,8 +72,16 @@ fn start(c: &Bundle) {
 
 #[track_caller]
 fn systemctl(args: &[&str]) -> String {
-    let o = Command::new("systemctl").args(args).stdin(Stdio::null()).output().unwrap();
-    String::from_utf8(o.stdout).unwrap().trim().to_owned()
+    // One of these tests executes systemd anew, and meanwhile nobody is answered.
+    let mut tries = 0;
+    loop {
+        let o = Command::new("systemctl").args(args).stdin(Stdio::null()).output().unwrap();
+        tries += 1;
+        if o.status.success() || tries == 50 {
+            return String::from_utf8(o.stdout).unwrap().trim().to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 /// What the unit says; `not-found` for `LoadState` is that there is none.

@@ -45,8 +45,8 @@ impl Podman {
         let scratch = Scratch::new();
         let runtime = std::env::var("STOCKADE_CLIENT_RUNTIME");
         let runtime = runtime.unwrap_or_else(|_| support::bin().to_owned());
-        // Podman asks this list whether a runtime can do without cgroups.
-        let name = Path::new(&runtime).file_name().unwrap().to_string_lossy().into_owned();
+        // Podman asks this list whether a runtime can do without cgroups, by what it was told.
+        let name = &runtime;
         let conf = format!(
             "[engine]\nevents_logger = \"file\"\nruntime_supports_nocgroups = [{name:?}]\n"
         );
