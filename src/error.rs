@@ -122,6 +122,13 @@ impl Error {
         self
     }
 
+    /// Puts the cause behind the message.
+    #[must_use]
+    pub(crate) fn because(mut self, why: impl fmt::Display) -> Error {
+        self.inner.message = format!("{}: {why}", self.inner.message);
+        self
+    }
+
     /// Changes the kind.
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Error {

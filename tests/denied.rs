@@ -233,6 +233,11 @@ fn a_flood_of_denied_calls_does_not_grow_the_supervisor() {
 
 #[test]
 fn a_job_that_tries_every_number_is_summed_up() {
+    if support::is_filtered() {
+        skip_on_this_kind_of_host!(
+            "a filter on the test itself answers for calls that no kernel has"
+        );
+    }
     let run = raw(&[], "for n in range(1000, 3000): assert call(n, 0) in (1, 38), n").exits(0);
     let list = denied(&run);
     assert!(list.len() <= 65, "{}", list.len());

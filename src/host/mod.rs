@@ -16,6 +16,7 @@ mod explain;
 pub(crate) mod idmap;
 pub(crate) mod klog;
 pub(crate) mod launch;
+pub(crate) mod missing;
 pub(crate) mod netlink;
 pub(crate) mod probe;
 pub(crate) mod pump;

@@ -5,7 +5,7 @@
 use super::Jail;
 use super::stdio::Pipes;
 use crate::error::{Error, Kind, Result};
-use crate::host::{launch, probe, supervise};
+use crate::host::{launch, missing, probe, supervise};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::sys::io;
@@ -20,10 +20,10 @@ impl Jail {
         on_start: &mut dyn FnMut(Started),
     ) -> Result<Outcome> {
         let Some(mut audit) = self.start_audit()? else {
-            return self.attempt(kill, on_start, &mut |_| {});
+            return self.attempt(kill, on_start, &mut |_| {}).map_err(missing::named);
         };
         let result = self.attempt(kill, on_start, &mut |plan| audit.planned(plan));
-        audit.finish(result)
+        audit.finish(result.map_err(missing::named))
     }
 
     fn attempt(

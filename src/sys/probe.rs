@@ -155,6 +155,14 @@ pub fn seccomp_has_action(action: u32) -> Result<()> {
         .map(drop)
 }
 
+/// Whether there is no such call: it is asked for something that none of the calls that this is for
+/// does, such as with a descriptor -1 or a size 0.
+pub fn lacks(call: c_long) -> bool {
+    // SAFETY: the only pointer of any call is -1 or null, which the kernel refuses or does not read.
+    check(unsafe { libc::syscall(call, c_long::from(-1), NULL, NULL, NULL, NULL, NULL) })
+        .is_err_and(|e| e.0 == libc::ENOSYS)
+}
+
 /// `getppid()`, by number: the call that a probe's filter denies.
 pub fn parent() -> Result<i32> {
     // SAFETY: no arguments.

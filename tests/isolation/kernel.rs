@@ -2,8 +2,8 @@
 
 use crate::attack::{Live, answer, attack, outside, volume};
 use crate::need_root;
-use crate::skip;
-use crate::support::{Scratch, jail, python, sh};
+use crate::support::{Scratch, is_filtered, jail, python, sh};
+use crate::{skip, skip_on_this_kind_of_host};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -14,6 +14,9 @@ fn h33_t22_t31_dangerous_calls_are_denied() {
         assert!(run.stdout.lines().count() >= 48, "{run:#?}");
         for line in run.stdout.lines() {
             let (call, verdict) = line.split_once(' ').unwrap();
+            if is_filtered() && seen.contains(&format!("{call} ENOSYS")) {
+                continue;
+            }
             assert_eq!(verdict, "EPERM", "{options:?} {call}");
         }
     }
@@ -26,6 +29,9 @@ fn h33_t22_t31_dangerous_calls_are_denied() {
 fn h32_the_filter_is_on_and_stays_when_a_job_asks_for_no_init() {
     for options in [&[][..], &["--no-init"], &["--security-opt", "no-new-privileges:false"]] {
         sh(options, "grep Seccomp: /proc/self/status").exits(0).says("Seccomp:\t2");
+    }
+    if is_filtered() {
+        skip_on_this_kind_of_host!("a filter is on the test itself");
     }
     let open = ["--security-opt", "seccomp=unconfined"];
     sh(&open, "grep Seccomp: /proc/self/status").exits(0).says("Seccomp:\t0");
@@ -229,7 +235,9 @@ fn t37_the_supervisor_has_no_socket_with_a_name() {
         }
     }
     assert!(sockets > 0, "the supervisor talks to its child by a socket");
-    assert!(!table.contains("stockade"), "{table}");
+    // Those of other tests on this host are below their own directories.
+    let named = |line: &&str| line.contains("stockade") && !line.contains("/stockade-test-");
+    assert_eq!(table.lines().find(named), None);
 }
 
 #[test]

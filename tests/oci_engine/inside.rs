@@ -1,7 +1,7 @@
 //! What the program inside finds.
 
 use crate::bundle::{Bundle, descriptors, wait};
-use crate::{need_root, skip_on_this_kind_of_host};
+use crate::need_root;
 use serde_json::json;
 
 /// T20, T28, T33, T46's neighbours: what Docker's configuration gives.
@@ -270,9 +270,6 @@ fn a_user_namespace_is_joined_with_what_belongs_to_it() {
 #[test]
 fn the_time_namespace_has_its_offsets() {
     need_root!();
-    if !crate::support::linux_has(6, 3) {
-        skip_on_this_kind_of_host!("timeOffsets need Linux 6.3");
-    }
     let mut bundle = Bundle::new("cat /proc/uptime; readlink /proc/self/ns/time");
     bundle.add("/linux/namespaces", json!({"type": "time"}));
     bundle.set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000_000, "nanosecs": 5}}));

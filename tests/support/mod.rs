@@ -198,6 +198,28 @@ pub fn linux_has(major: u32, minor: u32) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
+/// Whether a filter is on the test itself, as with `scripts/test --old-kernel`.
+pub fn is_filtered() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().any(|l| l == "Seccomp:\t2")
+}
+
+/// How often something is repeated: an emulated machine, where all takes so much longer, says in
+/// `STOCKADE_TEST_SHARE` that a part of it is enough.
+pub fn times(full: u32) -> u32 {
+    (full / share()).max(1)
+}
+
+/// A limit of time in which something must have been done, which there is as much longer.
+pub fn seconds(full: u32) -> String {
+    format!("{}s", full * share())
+}
+
+fn share() -> u32 {
+    let share = std::env::var("STOCKADE_TEST_SHARE").ok().and_then(|s| s.parse().ok());
+    share.unwrap_or(1).max(1)
+}
+
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }

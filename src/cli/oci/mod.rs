@@ -24,6 +24,7 @@ use crate::cli::print_line;
 use crate::container::{CgroupManager, Runtime};
 use crate::error::{Error, Kind, Result};
 use crate::host::container::in_user_namespace;
+use crate::host::missing;
 use crate::plan::values::{escape, nearest, quote};
 use crate::sys::cred;
 use args::{Order, Parsed, invalid};
@@ -163,7 +164,7 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
             log.later(|| format!("{} {name}, state in {root}", program.name()));
             match run(&context, verb, &parsed) {
                 Ok(status) => status,
-                Err(e) => report(log, &prefixed(program, verb, e), failed),
+                Err(e) => report(log, &prefixed(program, verb, missing::named(e)), failed),
             }
         }
         Err(e) => report(&log, &e, FAILED),

@@ -370,10 +370,8 @@ pub(super) fn explain_exec(program: &str, errno: i32) -> Error {
             Kind::CommandNotFound,
             format!("exec: {shown}: executable file not found in $PATH"),
         ),
-        errno => {
-            let why = crate::error::describe_errno(errno);
-            Error::new(Kind::CommandNotExecutable, format!("exec: {shown}: {why}"))
-        }
+        errno => Error::os(format!("exec: {shown}"), std::io::Error::from_raw_os_error(errno))
+            .with_kind(Kind::CommandNotExecutable),
     }
 }
 

@@ -150,7 +150,12 @@ impl Store {
             Err(e) => return Err(Error::os(format!("make the state of {}", quote(id)), e)),
         }
         // Nobody else waits for the lock of what is this new, but a `delete` may be quick.
-        self.entry(id)?.lock()
+        self.entry(id).and_then(Entry::lock).inspect_err(|e| {
+            if e.kind() != Kind::NotFound {
+                // Only if it is empty, and what is made under this name meanwhile looks for itself.
+                let _ = fs::rmdir_at(self.dir.as_fd(), &name);
+            }
+        })
     }
 
     /// A container's directory, not locked.

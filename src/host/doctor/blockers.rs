@@ -55,6 +55,7 @@ impl Blocker {
 pub mod ids {
     pub const KERNEL_TOO_OLD: &str = "kernel-too-old";
     pub const KERNEL_WITHOUT_USERNS: &str = "kernel-without-userns";
+    pub const CALL_MISSING: &str = "call-missing";
     pub const CLONE3_FILTERED: &str = "clone3-filtered";
     pub const USERNS_SYSCTL_MAX: &str = "userns-sysctl-max";
     pub const USERNS_LIMIT: &str = "userns-limit";
@@ -191,6 +192,18 @@ pub(super) fn no_clone3(host: &Settings, errno: i32) -> Blocker {
         ),
         "run the container with --cap-add SYS_ADMIN, or with --security-opt seccomp=unconfined or a \
          profile that allows clone3",
+    )
+}
+
+/// Calls that are not there, although the kernel is new enough to have them.
+pub(super) fn no_call(calls: &str) -> Blocker {
+    Blocker::new(
+        ids::CALL_MISSING,
+        Effect::Blocks,
+        format!(
+            "calls that every jail makes are missing here: {calls}; a seccomp filter hides them"
+        ),
+        "run the container with --security-opt seccomp=unconfined, or a profile that allows them",
     )
 }
 

@@ -5,6 +5,7 @@
 use super::blockers::{self, Blocker};
 use super::report::{Findings, Need, Row};
 use super::settings::Settings;
+use crate::host::missing;
 use crate::sys::fs::{self, Resolve};
 use crate::sys::probe::{Answers, Child, NOT_ASKED};
 use crate::sys::{Result, io, process};
@@ -24,7 +25,7 @@ pub(super) fn look(found: &mut Findings, host: &Settings) {
     found.add(LAYER, "clone3", row.because(|| Some(blockers::no_clone3(host, errno))));
     let row = |result: Result<()>, works: &str| {
         let errno = result.map_or_else(|e| e.0, |()| 0);
-        Row::errno(Need::Run, errno, works).because(|| old.clone())
+        Row::errno(Need::Run, errno, works).because(|| old.clone().or_else(|| no_call(errno)))
     };
     found.add(LAYER, "pidfd", row(pidfd(), "a signal was sent by it"));
     let opened = fs::open_beneath(fs::cwd(), c".", libc::O_PATH, 0, Resolve::InRoot).map(drop);
@@ -37,8 +38,12 @@ pub(super) fn look(found: &mut Findings, host: &Settings) {
 pub(super) fn blocker(host: &Settings) -> Option<Blocker> {
     match clone3() {
         Err(e) => Some(blockers::no_clone3(host, e.0)),
-        Ok(()) => blockers::too_old(host),
+        Ok(()) => blockers::too_old(host).or_else(|| no_call(libc::ENOSYS)),
     }
+}
+
+fn no_call(errno: i32) -> Option<Blocker> {
+    (errno == libc::ENOSYS).then(missing::calls).flatten().map(|calls| blockers::no_call(&calls))
 }
 
 fn clone3() -> Result<()> {
