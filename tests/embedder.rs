@@ -53,7 +53,7 @@ impl Drop for Busy {
 fn sixteen_busy_threads_launch_three_hundred_jails() {
     need_root!();
     let _busy = Busy::start(16);
-    for n in 0..300 {
+    for n in 0..support::times(300) {
         let outcome = Jail::new("/bin/echo").arg(n.to_string()).capture_output().run().unwrap();
         assert!(outcome.success(), "run {n}: {outcome:#?}");
         assert_eq!(outcome.stdout.data.unwrap().data, format!("{n}\n"));

@@ -120,7 +120,7 @@ fn a_thousand_runs_in_a_row_leave_nothing() {
         ("kill -KILL $$", 137),
         ("mkdir -p /tmp/a/b/c; (sleep 100 &) ; exec true", 0),
     ];
-    for round in 0..200 {
+    for round in 0..support::times(200) {
         for (script, code) in scripts {
             assert_eq!(run_once(script), code, "{script} in round {round}");
         }
@@ -177,7 +177,8 @@ fn runs_that_fail_in_every_way_leave_nothing() {
 fn h61_supervisors_killed_at_any_moment_leave_nothing_once_another_has_run() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let before = Host::now();
-    for n in 0..150u64 {
+    let kills = u64::from(support::times(150));
+    for n in 0..kills {
         let mut child = Command::new(bin())
             .args(["jail", "--cpuset-cpus", "0", "--", "sh", "-c", "sleep 100 & sleep 100"])
             .stdin(Stdio::null())
@@ -186,7 +187,7 @@ fn h61_supervisors_killed_at_any_moment_leave_nothing_once_another_has_run() {
             .spawn()
             .unwrap();
         // From before the first system call until well into the run.
-        std::thread::sleep(Duration::from_micros(n * 100));
+        std::thread::sleep(Duration::from_micros(n * 15_000 / kills));
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -226,13 +227,13 @@ fn two_hundred_runs_in_one_process_leave_no_descriptor_thread_or_zombie() {
     let before = Host::now();
     assert!(Jail::new("true").capture_output().run().unwrap().success());
     let (fds, tasks) = (descriptors(), threads());
-    for n in 0..100 {
+    for n in 0..support::times(100) {
         let outcome = Jail::new("echo").arg(n.to_string()).capture_output().run().unwrap();
         assert_eq!(outcome.stdout.data.unwrap().data, format!("{n}\n"));
         let failed = Jail::new("/no/such/command").capture_output().run().unwrap_err();
         assert_eq!(failed.kind(), stockade::Kind::CommandNotFound);
     }
-    for _ in 0..50 {
+    for _ in 0..support::times(50) {
         let running = Jail::new("sleep").arg("100").capture_output().spawn().unwrap();
         running.kill();
         assert_eq!(running.wait().unwrap().signal, Some(9));

@@ -98,7 +98,9 @@ fn h69_a_failed_call_starts_no_process_without_its_rights_taken() {
     std::fs::set_permissions(c.rootfs(), mode).unwrap();
     let c = c.start();
     let seen = c.rootfs().join("seen");
-    let command = ["sh", "-c", "cat /proc/self/status /proc/self/cgroup >/new; cat /new >/seen"];
+    // All of it or nothing: a write that fails may be the command's own.
+    let script = "cat /proc/self/status /proc/self/cgroup >/new && busybox mv /new /seen";
+    let command = ["sh", "-c", script];
     let wait = || {
         // Detached: it is done when its process is gone.
         for _ in 0..400 {

@@ -197,9 +197,6 @@ fn a_second_chroot_does_not_leave_a_container_without_pivot_root() {
 #[test]
 fn offsets_of_a_time_namespace_are_set_in_a_user_namespace_too() {
     need_root!();
-    if !support::linux_has(6, 3) {
-        skip_on_this_kind_of_host!("timeOffsets need Linux 6.3");
-    }
     let c = Bundle::new(|c| {
         c["process"]["args"] = json!(["cat", "/proc/self/timens_offsets"]);
         c["process"]["capabilities"] = json!({});

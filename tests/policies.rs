@@ -78,7 +78,8 @@ zlib.gzip('x'.repeat(100000), (e, z) => {
 });
 try { fs.writeFileSync('/usr/new', 'x') } catch (e) { console.log(e.code) }
 ";
-    let run = jail(["--profile", "node", "--", "/usr/bin/node", "-e", code]).exits(0);
+    let run =
+        jail(["--profile", "node", "--timeout", "10m", "--", "/usr/bin/node", "-e", code]).exits(0);
     assert_eq!(run.stdout, "EROFS\ntrue kept 3\n", "{run:#?}");
     assert_eq!(run.outcome["isolation"]["limits"]["memory"], 512 << 20);
 }
@@ -115,7 +116,9 @@ for what in (lambda: open('/tmp/x', 'w'), lambda: subprocess.run(['true']), sock
     except (OSError, RuntimeError):
         print('could not')
 ";
-    let run = jail(["--profile", "restricted", "--", "/usr/bin/python3", "-c", code]).exits(0);
+    let options =
+        ["--profile", "restricted", "--timeout", "2m", "--", "/usr/bin/python3", "-c", code];
+    let run = jail(options).exits(0);
     assert_eq!(run.stdout, "could not\n".repeat(4), "{run:#?}");
     for option in [&["--writable"][..], &["--network", "host"], &["--tmpfs", "/x"]] {
         let all = [&["--profile", "restricted"], option, &["--", "true"]].concat();
@@ -125,7 +128,7 @@ for what in (lambda: open('/tmp/x', 'w'), lambda: subprocess.run(['true']), sock
     let text = include_str!("../profiles/restricted.yaml");
     let threads = text.replace("threads: false", "threads: true");
     assert_ne!(text, threads);
-    let js = ["--", "/usr/bin/node", "-e", "console.log(6 * 7)"];
+    let js = ["--timeout", "2m", "--", "/usr/bin/node", "-e", "console.log(6 * 7)"];
     by(&threads, &js).exits(0).says("42\n");
     let (code, text, _) = policy(&["check", "restricted"]);
     assert_eq!((code, line(&text, "restrict").as_str()), (0, "computation only, without threads"));

@@ -216,7 +216,7 @@ fn a_restricted_job_with_something_writable_is_refused_and_named() {
 
 #[test]
 fn a_thousand_restricted_runs_all_have_the_right_verdict() {
-    let runs = 1000;
+    let runs = support::times(1000);
     let next = std::sync::atomic::AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -55,7 +55,7 @@ impl Copy {
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(&self.file);
         command
-            .args(["jail", "--allow-degraded", "--timeout", "1s"])
+            .args(["jail", "--allow-degraded", "--timeout", &crate::support::seconds(1)])
             .args(args)
             .stdin(Stdio::null());
         if self.uid != 0 {

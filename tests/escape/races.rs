@@ -2,7 +2,7 @@
 
 use crate::decoy::{Decoy, SECRET};
 use crate::need_root;
-use crate::support::{Run, Scratch, busybox_rootfs, jail};
+use crate::support::{Run, Scratch, busybox_rootfs, jail, times};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,16 +40,14 @@ impl Drop for Swapper {
     }
 }
 
-const ROUNDS: usize = 200;
-
 /// Runs jails while `name` in `dir` is now a directory and now a symlink to the decoy.
 fn race(dir: &Path, name: &str, decoy: &Decoy, to: &str, mut run: impl FnMut() -> Run) {
     let other = dir.join(format!("{name}.other"));
     std::fs::create_dir_all(dir.join(name)).unwrap();
     std::os::unix::fs::symlink(to, &other).unwrap();
     let swapper = Swapper::start(dir.join(name), other.clone());
-    let mut started = 0;
-    for round in 0..ROUNDS {
+    let (rounds, mut started) = (times(200), 0);
+    for round in 0..rounds {
         let run = run();
         assert!(!run.stdout.contains(SECRET), "round {round} shows the decoy: {run:#?}");
         assert!(run.stdout.contains("started") || run.code == 125, "round {round}: {run:#?}");
@@ -57,8 +55,8 @@ fn race(dir: &Path, name: &str, decoy: &Decoy, to: &str, mut run: impl FnMut() -
     }
     let swaps = swapper.swaps.load(Ordering::Relaxed);
     drop(swapper);
-    assert!(swaps > ROUNDS as u64 / 2, "only {swaps} swaps in {ROUNDS} rounds");
-    eprintln!("{started} of {ROUNDS} started, {swaps} swaps");
+    assert!(swaps > u64::from(rounds) / 2, "only {swaps} swaps in {rounds} rounds");
+    eprintln!("{started} of {rounds} started, {swaps} swaps");
     decoy.unchanged();
 }
 
