@@ -193,6 +193,10 @@ fn inherit(part: &Part, path: &str, file: &str) -> Result<String> {
     Ok(value)
 }
 
+fn has_processes(part: &Part, level: &str) -> bool {
+    part.top.read(&format!("{level}/cgroup.procs")).is_ok_and(|list| !list.is_empty())
+}
+
 /// Sees that the cgroup gets every controller that its hierarchy has, since statistics need them,
 /// too. What cannot be had is missed when a limit needs it.
 fn enable_controllers(part: &Part, dir: &Dir) -> Result<()> {
@@ -223,6 +227,11 @@ fn enable_controllers(part: &Part, dir: &Dir) -> Result<()> {
             format!("{level}/cgroup.subtree_control")
         };
         let lacking = lacking(&read(&part.top, &file)?);
+        // With processes of its own it can give those controllers only that are for threads, and what is
+        // below it could then have no processes at all.
+        if !level.is_empty() && !lacking.is_empty() && has_processes(part, level) {
+            return Ok(());
+        }
         // One write, so that the kernel walks the tree once; one by one if it wants not all.
         if !lacking.is_empty() && part.top.write(&file, &lacking.join(" ")).is_err() {
             for controller in lacking {

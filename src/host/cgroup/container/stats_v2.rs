@@ -67,6 +67,9 @@ fn memory(dir: &Dir, stats: &mut Stats) -> Result<()> {
         })
     };
     m.usage = entry("memory")?;
+    // How often the limit was hit, as v1 counts it.
+    let events = file(dir, "memory.events")?.unwrap_or_default();
+    m.usage.failcnt = keyed(&events, "max").unwrap_or(0);
     let swap = entry("memory.swap")?;
     // v1's figure is the sum. A peak of the sum cannot be told.
     let sum = swap.usage.unwrap_or(0).saturating_add(m.usage.usage.unwrap_or(0));
