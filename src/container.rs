@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod control;
 mod exec;
 
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use control::{OomEvent, OomEvents, Stats};
 pub use engine::Started;
+pub use engine::criu_options::{CgroupsMode, CheckpointOptions, CriuOptions, RestoreOptions};
 pub use engine::state::{State, Status};
 pub use exec::{ExecOptions, ExecProcess, Overrides};
 

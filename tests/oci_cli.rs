@@ -285,15 +285,6 @@ fn an_empty_root_lists_as_runc_does() {
     }
 }
 
-#[test]
-fn checkpoints_are_refused_clearly() {
-    for verb in ["checkpoint", "restore"] {
-        let o = ours(&[verb, "--image-path", "/x", "c"]);
-        assert_eq!(o.status.code(), Some(1));
-        assert!(err(&o).contains("not supported yet"), "{o:?}");
-    }
-}
-
 /// Everything but the version and what newer versions of runc write is Debian's runc's.
 #[test]
 fn spec_writes_runcs_config_and_never_overwrites() {

@@ -15,6 +15,7 @@
 
 pub(crate) mod append;
 mod copy_up;
+pub mod criu;
 mod dangling;
 pub mod detached;
 pub mod exec;

@@ -6,7 +6,7 @@ use super::{Armed, At, Done};
 use crate::sys::fs::{self, Resolve};
 use crate::sys::{self, Errno, io, mount};
 use crate::wire::{Message, Step};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A terminal of the jail's own devpts, so that its name is right inside. The peer comes from
 /// the master's descriptor and not from a path that could be something else (CVE-2025-52565).
@@ -56,12 +56,19 @@ fn bind_console(root: BorrowedFd<'_>, peer: BorrowedFd<'_>) -> sys::Result<()> {
 }
 
 /// Makes 0, 1 and 2 the user's own, so that it may open them again by name (/dev/stdout): nothing
-/// else, and not the null device, which is everybody's.
+/// else. The null device is everybody's; the host's becomes the container's, as runc has it: by a
+/// descriptor of the host's file its mode could be changed, and no checkpoint could be made of it.
 pub(super) fn own_stdio(uid: u32) -> Done {
-    for fd in 0..3 {
-        let fd = io::well_known(fd);
+    for number in 0..3 {
+        let fd = io::well_known(number);
         let seen = fs::stat(fd).at(Step::Stdio)?;
-        if seen.uid == uid || (seen.is(libc::S_IFCHR) && seen.rdev == super::rootfs::NULL_DEVICE) {
+        if is_null(&seen) {
+            if let Some(own) = own_null() {
+                io::dup_inheritable(own.as_raw_fd(), number).at(Step::Stdio)?;
+            }
+            continue;
+        }
+        if seen.uid == uid {
             continue;
         }
         match fs::chown(fd, uid, UNCHANGED) {
@@ -72,6 +79,20 @@ pub(super) fn own_stdio(uid: u32) -> Done {
         }
     }
     Ok(())
+}
+
+fn is_null(seen: &fs::Stat) -> bool {
+    seen.is(libc::S_IFCHR) && seen.rdev == super::rootfs::NULL_DEVICE
+}
+
+/// The null device of the root that we are in, looked at before it is opened: nothing else is. `None`:
+/// it has none.
+fn own_null() -> Option<OwnedFd> {
+    let path = c"/dev/null";
+    let open = |flags| fs::open_beneath(fs::cwd(), path, flags, 0, Resolve::NoSymlinks);
+    let is = |fd: &OwnedFd| fs::stat(fd.as_fd()).is_ok_and(|seen| is_null(&seen));
+    open(libc::O_PATH).ok().filter(is)?;
+    open(libc::O_RDWR).ok().filter(is)
 }
 
 /// The id that fchown(2) takes for "leave it".

@@ -9,6 +9,7 @@ pub(crate) mod arm;
 pub(crate) mod audit;
 pub mod cgroup;
 pub mod container;
+pub(crate) mod criu;
 pub(crate) mod denied;
 pub mod doctor;
 pub(crate) mod exe;

@@ -102,6 +102,8 @@ impl Docker {
             command.arg(option).arg(at(name));
         }
         command.arg("--host").arg(self.host());
+        // containerd leaves there what it has copied of a checkpoint.
+        command.env("TMPDIR", self.place.path());
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent"]);
         command.arg(format!("/{}", self.place.cgroup));
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);

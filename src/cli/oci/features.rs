@@ -114,7 +114,7 @@ fn document() -> Json {
             "annotations",
             object([
                 ("org.opencontainers.runc.version", RUNC_VERSION.into()),
-                ("org.opencontainers.runc.checkpoint.enabled", "false".into()),
+                ("org.opencontainers.runc.checkpoint.enabled", "true".into()),
                 ("io.stockade.version", env!("CARGO_PKG_VERSION").into()),
             ]),
         ),

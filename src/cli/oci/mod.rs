@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod checkpoint;
 mod events;
 mod exec;
 mod features;
@@ -15,6 +16,7 @@ mod known;
 mod life;
 mod log;
 mod ps;
+mod restore;
 mod spec;
 mod state;
 mod update;
@@ -22,7 +24,7 @@ mod verbs;
 
 use crate::cli::print_line;
 use crate::container::{CgroupManager, Runtime};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::host::container::in_user_namespace;
 use crate::host::missing;
 use crate::plan::values::{escape, nearest, quote};
@@ -309,10 +311,8 @@ fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
         "update" => update::update(context, parsed),
         "spec" => spec::run(parsed),
         "features" => Ok(features::features()),
-        "checkpoint" | "restore" => Err(Error::new(
-            Kind::Unsupported,
-            format!("{} is not supported yet: stockade makes no checkpoints", verb.name),
-        )),
+        "checkpoint" => checkpoint::checkpoint(context, parsed),
+        "restore" => restore::restore(context, parsed),
         other => Err(invalid(format!("{other}: no such verb"))),
     }
 }

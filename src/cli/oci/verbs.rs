@@ -51,6 +51,20 @@ const NO_KEYRING: Opt = flag("no-new-keyring", "stay in the caller's session key
 const PRESERVE: Opt =
     value("preserve-fds", "pass N more descriptors, after those of LISTEN_FDS (default: 0)");
 const DETACH: Opt = flag("detach", "do not wait for the process").short(b'd');
+const SUBREAPER: Opt =
+    flag("no-subreaper", "do not adopt the processes that the container leaves behind");
+const IMAGES: Opt = value("image-path", "directory of the images (default: \"checkpoint\")");
+const WORK: Opt = value("work-path", "directory of criu's logs (default: that of the images)");
+const TCP: Opt = flag("tcp-established", "save and restore established TCP connections");
+const UNIX: Opt = flag("ext-unix-sk", "save and restore unix sockets with an end outside");
+const SHELL: Opt = flag("shell-job", "save and restore jobs of a shell outside");
+const LOCKS: Opt = flag("file-locks", "save and restore file locks");
+const CGROUPS: Opt =
+    value("manage-cgroups-mode", "soft, full, strict or ignore (default: criu's own, soft)");
+const EMPTY: Opt =
+    value("empty-ns", "network: its interfaces are not restored, which is always so");
+const DEDUP: Opt =
+    flag("auto-dedup", "punch pages out of older images once they are in newer ones");
 const FORMAT: Opt = value("format", "'table' or 'json' (default: \"table\")").short(b'f');
 
 const ID: &str = "<container-id>";
@@ -63,24 +77,29 @@ const fn verb(name: &'static str, about: &'static str) -> Verb {
 pub(super) const VERBS: &[Verb] = &[
     Verb {
         options: &[
-            value("image-path", ""),
-            value("work-path", ""),
-            value("parent-path", ""),
-            flag("leave-running", ""),
-            flag("tcp-established", ""),
-            flag("ext-unix-sk", ""),
-            flag("shell-job", ""),
-            flag("lazy-pages", ""),
-            value("status-fd", ""),
-            value("page-server", ""),
-            flag("file-locks", ""),
-            flag("pre-dump", ""),
-            value("manage-cgroups-mode", ""),
-            value("empty-ns", ""),
-            flag("auto-dedup", ""),
+            IMAGES,
+            WORK,
+            value("parent-path", "earlier images of --pre-dump, from the image directory"),
+            flag("leave-running", "let the container run on"),
+            TCP,
+            flag("tcp-skip-in-flight", "leave out TCP connections that are not accepted yet"),
+            flag("link-remap", "give files that were deleted while open a name again"),
+            UNIX,
+            SHELL,
+            flag("lazy-pages", "hand the memory over while the restored container runs"),
+            value(
+                "status-fd",
+                "descriptor that a zero byte is written to once --lazy-pages is ready",
+            ),
+            value("page-server", "ADDRESS:PORT of the page server"),
+            LOCKS,
+            flag("pre-dump", "save the memory alone and let the container run on"),
+            CGROUPS,
+            EMPTY,
+            DEDUP,
         ],
-        more: "Checkpoints are not supported yet: the verb fails.",
-        ..verb("checkpoint", "save a running container (not supported yet)")
+        more: "Saves the container's processes to files by criu, and removes it then.",
+        ..verb("checkpoint", "save a running container")
     },
     Verb {
         options: &[BUNDLE, CONFIG, CONSOLE, PIDFD, PID_FILE, NO_PIVOT, NO_KEYRING, PRESERVE],
@@ -158,26 +177,26 @@ pub(super) const VERBS: &[Verb] = &[
     Verb {
         options: &[
             CONSOLE,
-            value("image-path", ""),
-            value("work-path", ""),
-            flag("tcp-established", ""),
-            flag("ext-unix-sk", ""),
-            flag("shell-job", ""),
-            flag("file-locks", ""),
-            value("manage-cgroups-mode", ""),
+            IMAGES,
+            WORK,
+            TCP,
+            UNIX,
+            SHELL,
+            LOCKS,
+            CGROUPS,
             BUNDLE,
             DETACH,
             PID_FILE,
-            flag("no-subreaper", ""),
+            SUBREAPER,
             NO_PIVOT,
-            value("empty-ns", ""),
-            flag("auto-dedup", ""),
-            flag("lazy-pages", ""),
-            value("lsm-profile", ""),
-            value("lsm-mount-context", ""),
+            EMPTY,
+            DEDUP,
+            flag("lazy-pages", "fetch the memory while the container runs"),
+            value("lsm-profile", "security label of the processes, TYPE:NAME"),
+            value("lsm-mount-context", "SELinux context of the mounts"),
         ],
-        more: "Checkpoints are not supported yet: the verb fails.",
-        ..verb("restore", "restore a container (not supported yet)")
+        more: "Makes a container of what 'checkpoint' has saved; its processes go on where they were.",
+        ..verb("restore", "restore a container")
     },
     Verb { more: "Lets a paused container run on.", ..verb("resume", "resume a paused container") },
     Verb {
@@ -189,7 +208,7 @@ pub(super) const VERBS: &[Verb] = &[
             DETACH,
             flag("keep", "leave the stopped container to be looked at"),
             PID_FILE,
-            flag("no-subreaper", "do not adopt the processes that the container leaves behind"),
+            SUBREAPER,
             NO_PIVOT,
             NO_KEYRING,
             PRESERVE,

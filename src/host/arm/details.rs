@@ -4,17 +4,18 @@
 #![forbid(unsafe_code)]
 
 use super::{CgroupMount, c, c_path, options, place};
-use crate::child::AskingFilter;
+use crate::child::criu::ArmedInherited;
 use crate::child::detached::ArmedHook;
 use crate::child::mounts::{ArmedMount, ArmedSource};
 use crate::child::namespaces::ArmedWrites;
 use crate::child::program::READ_ANYTHING;
 use crate::child::rootfs::Tree;
 use crate::child::tuning::ArmedTuning;
+use crate::child::{ArmedKeyring, AskingFilter};
 use crate::error::{Error, Kind, Result};
 use crate::host::container::cgroups::armed as armed_cgroups;
 use crate::host::sources::{self, Pending};
-use crate::plan::detail::{self, Details, MountSource};
+use crate::plan::detail::{self, Details, Keyring, MountSource};
 use crate::plan::formats::mountinfo;
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
@@ -186,6 +187,24 @@ pub(super) fn tuning(d: &Details) -> ArmedTuning {
         personality: t.personality,
         memory_policy: t.memory_policy,
     }
+}
+
+pub(super) fn keyring(d: &Details) -> Result<ArmedKeyring> {
+    Ok(match &d.keyring {
+        Keyring::Anonymous => ArmedKeyring::Anonymous,
+        Keyring::Named(name) => ArmedKeyring::Named(c("keyring", name.as_bytes())?),
+        Keyring::Inherited => ArmedKeyring::Inherited,
+    })
+}
+
+/// What restored processes have from criu.
+pub(crate) fn inherited(plan: &Plan) -> Result<ArmedInherited> {
+    let d = &plan.details;
+    Ok(ArmedInherited {
+        no_new_privs: plan.process.no_new_privs,
+        keyring: keyring(d)?,
+        tuning: ArmedTuning { scheduler: None, personality: None, ..tuning(d) },
+    })
 }
 
 pub(super) fn asking(p: &Process) -> Option<AskingFilter> {

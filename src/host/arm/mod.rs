@@ -13,10 +13,10 @@ use crate::child::network::ArmedNetwork;
 use crate::child::place::Place;
 use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Tree};
 use crate::child::sources::{Inbox, Source};
-use crate::child::{Armed, ArmedCaps, ArmedKeyring, ArmedPrivs, TellingFilter};
+use crate::child::{Armed, ArmedCaps, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
 use crate::host::sources::{self, Pending};
-use crate::plan::detail::{Keyring, Lifetime, NamespaceKind, RootChange};
+use crate::plan::detail::{Lifetime, NamespaceKind, RootChange};
 use crate::plan::ids;
 use crate::plan::values::quote;
 use crate::plan::{
@@ -35,7 +35,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-pub(crate) use details::hook;
+pub(crate) use details::{hook, inherited};
 
 /// Builds a C string; a NUL inside is an error that names what it is in.
 fn c(what: &str, bytes: &[u8]) -> Result<CString> {
@@ -370,11 +370,7 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
         outer: wiring.outer,
         hostname: c("hostname", plan.hostname.as_bytes())?,
         domainname: d.domainname.as_ref().map(|n| c("domain name", n.as_bytes())).transpose()?,
-        keyring: match &d.keyring {
-            Keyring::Anonymous => ArmedKeyring::Anonymous,
-            Keyring::Named(name) => ArmedKeyring::Named(c("keyring", name.as_bytes())?),
-            Keyring::Inherited => ArmedKeyring::Inherited,
-        },
+        keyring: details::keyring(d)?,
         writes: writes(d)?,
         in_cgroups: Cell::new(false),
         rootfs,

@@ -175,6 +175,22 @@ pub(crate) fn armed(
     Ok(ArmedSource::Cgroup { hierarchies: out, links, anew })
 }
 
+/// Where each of its directories is below the mount of them all, and its path on the host; what is
+/// mounted there itself has an empty name.
+pub(super) fn places(paths: &BTreeMap<String, String>) -> Vec<(String, &str)> {
+    let list = hierarchies(paths);
+    let v2_alone = list.iter().all(|(controllers, _)| *controllers == [""]);
+    let name = |controllers: &[&str]| match controllers {
+        [""] if v2_alone => String::new(),
+        [""] => "unified".to_owned(),
+        names => {
+            let plain = names.iter().map(|n| n.strip_prefix("name=").unwrap_or(n));
+            plain.collect::<Vec<_>>().join(",")
+        }
+    };
+    list.iter().map(|(controllers, path)| (name(controllers), *path)).collect()
+}
+
 /// What [`armed`] shows, where it is a part of the hierarchies that are there: the container's
 /// directories, or those of its maker for an ordinary user's container without any of its own.
 pub(super) fn shown(

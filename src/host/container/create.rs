@@ -55,17 +55,18 @@ pub(super) struct Left {
 }
 
 /// What a container is made from, read and checked.
-struct Prepared {
-    bundle: PathBuf,
-    bytes: Vec<u8>,
-    config: Config,
-    plan: Plan,
+pub(super) struct Prepared {
+    pub(super) bundle: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    pub(super) config: Config,
+    pub(super) plan: Plan,
     facts: crate::plan::facts::Facts,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     network: Option<Ahead>,
 }
 
-fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
+/// Reads and checks it. One that is `restored` has its process from elsewhere.
+pub(super) fn prepare(id: &str, request: &Request<'_>, restored: bool) -> Result<Prepared> {
     store::check_id(id)?;
     refuse_set_uid()?;
     super::launch::check_preserved(request.preserve_fds)?;
@@ -76,7 +77,7 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
         None => read(dir.as_fd(), Path::new("config.json"))?,
     };
     let config = oci::parse(&bytes)?;
-    let mut network = network_ahead(&config, request)?;
+    let mut network = if restored { None } else { network_ahead(&config, request)? };
     let facts = probe::probe_for_container()?;
     let asked = Asked {
         id,
@@ -100,7 +101,9 @@ fn prepare(id: &str, request: &Request<'_>) -> Result<Prepared> {
         return Err(Error::new(Kind::Refused, "the host's root cannot be a container's")
             .hint("give root.path a directory of its own"));
     }
-    seal(&plan, request, &mut network)?;
+    if !restored {
+        seal(&plan, request, &mut network)?;
+    }
     home(&mut plan)?;
     listeners(&mut plan, request.listen_fds);
     hooks_environment(&mut plan, &config);
@@ -248,12 +251,12 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Sockets that the caller named, connected before anything is made.
-struct Sockets {
-    console: Option<UnixStream>,
+pub(super) struct Sockets {
+    pub(super) console: Option<UnixStream>,
     pidfd: Option<UnixStream>,
 }
 
-fn sockets(request: &Request<'_>, plan: &Plan, foreground: bool) -> Result<Sockets> {
+pub(super) fn sockets(request: &Request<'_>, plan: &Plan, foreground: bool) -> Result<Sockets> {
     let terminal = plan.process.terminal;
     match request.console_socket {
         None if terminal && !foreground => {
@@ -292,7 +295,7 @@ pub(super) enum Until {
 
 /// Makes it.
 pub(super) fn create(store: Store, id: &str, request: &Request<'_>, until: Until) -> Result<Made> {
-    let prepared = prepare(id, request)?;
+    let prepared = prepare(id, request, false)?;
     let warnings = prepared.warnings.clone();
     make(prepared, store, id, request, until).map_err(|e| e.with_warnings(warnings))
 }
@@ -397,7 +400,7 @@ fn make(
         entry.unlock();
         super::start::poststart(&saved, &prepared.config)?;
     }
-    let pidfd = undo.keep()?;
+    let pidfd = undo.keep()?.release()?;
     if let Some(devices) = devices.take() {
         devices.keep();
     }
@@ -412,7 +415,7 @@ fn make(
     Ok(Made { container, pid, pidfd, master, filter_flags, notify, left })
 }
 
-fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {
+pub(super) fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {
     let RootSource::Directory(rootfs) = &prepared.plan.root.source else {
         return Err(Error::new(Kind::InvalidConfig, "there is no root file system"));
     };
@@ -434,7 +437,16 @@ fn first_state(id: &str, prepared: &Prepared, entry: &Entry) -> Result<Saved> {
             .map(|k| k.name().to_owned())
             .collect(),
         cgroup: None,
+        streams: if prepared.plan.process.terminal { Vec::new() } else { streams() },
+        restorer: None,
     })
+}
+
+/// What the caller's standard streams are, by which a checkpoint knows them again.
+fn streams() -> Vec<String> {
+    let link = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    let shown = |fd| link(fd).map_or_else(|_| "/dev/null".into(), |to| to.to_string_lossy().into());
+    (0..3).map(shown).collect()
 }
 
 /// Tells who wants to know which process it is.

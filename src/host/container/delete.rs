@@ -44,6 +44,8 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>
         }
         Err(e) => return Err(e),
     };
+    // Whoever had it restored is gone: the lock is ours.
+    super::restore::end_orphan(&saved)?;
     if let Some(init) = saved.init()? {
         if force || saved.status == Status::Created {
             end(&saved, &init)?;

@@ -1,28 +1,34 @@
 //! Containers: processes that outlive the program that made them, and what is kept of them.
 //!
 //! `store` is the state directory, `state` what is in it; `create`, `start`, `kill` and `delete`
-//! are the steps of a container's life, and `run` all of them together. `launch` makes the
+//! are the steps of a container's life, and `run` all of them together; `checkpoint` and `restore` are
+//! about saving it to files and back. `launch` makes the
 //! process, with the namespaces, hooks and console of the files of those names.
 
 #![forbid(unsafe_code)]
 
 mod agent;
 pub(crate) mod cgroups;
+pub(crate) mod checkpoint;
 pub(crate) mod console;
 pub(crate) mod control;
 pub(crate) mod create;
+pub mod criu_options;
 pub(crate) mod delete;
 pub(crate) mod exec;
+mod externals;
 mod foreground;
 mod hooks;
 pub(crate) mod kill;
 mod launch;
+mod mountpoints;
 mod namespaces;
 mod netdevices;
 mod notify;
 mod oom_score;
 mod pid_file;
 mod relay;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod start;
 pub mod state;

@@ -86,6 +86,44 @@ fn refuse_host_sysctls(plan: &Plan, opened: &[Opened]) -> Result<()> {
     Ok(())
 }
 
+/// Joins the network namespace of a process of ours that stands still.
+fn visit_network(pid: i32) -> Result<Visit> {
+    let kind = NamespaceKind::Network;
+    let path = std::ffi::CString::new(format!("/proc/{pid}/ns/net")).unwrap_or_default();
+    let fd = fs::open_at(fs::cwd(), &path, libc::O_RDONLY, 0)
+        .map_err(|e| Error::os("open the container's network namespace", e))?;
+    Visit::begin(&[Opened { kind, fd }], &[kind])
+}
+
+/// Brings up `lo` there.
+pub(super) fn loopback_up(pid: i32) -> Result<()> {
+    let _visit = visit_network(pid)?;
+    sys::net::loopback_up()
+        .map(drop)
+        .map_err(|e| Error::os("bring up lo in the container's network namespace", e))
+}
+
+/// Sets those of these system controls that belong to it: /proc/sys/net is that of whoever looks.
+pub(super) fn set_network_sysctls(pid: i32, list: &[(String, String)]) -> Result<()> {
+    let list: Vec<_> = list.iter().filter(|(path, _)| path.starts_with("net/")).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    let _visit = visit_network(pid)?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let top = fs::open_at(fs::cwd(), c"/proc/sys", flags, 0)
+        .map_err(|e| Error::os("open /proc/sys", e))?;
+    for (path, value) in list {
+        let name = arm::c_path(path.as_ref())?;
+        fs::open_beneath(top.as_fd(), &name, libc::O_WRONLY, 0, fs::Resolve::Beneath)
+            .and_then(|file| sys::io::write_whole(file.as_fd(), value.as_bytes()))
+            .map_err(|e| {
+                Error::os(format!("set the sysctl {} to {}", quote(path), quote(value)), e)
+            })?;
+    }
+    Ok(())
+}
+
 /// Namespaces that this thread takes for its children while it clones one. Dropped, it is back in
 /// its own.
 #[derive(Debug)]

@@ -31,8 +31,21 @@ pub(crate) fn run(
     tell: &mut dyn FnMut(&Started),
     warn: &mut dyn FnMut(&str),
 ) -> Result<i32> {
+    let make = |store, until| create::create(store, id, request, until);
+    follow(store, id, (how, request.may_restart), tell, warn, &make)
+}
+
+/// The same for a container that `make` makes.
+pub(super) fn follow(
+    store: Store,
+    id: &str,
+    (how, may_restart): (How, bool),
+    tell: &mut dyn FnMut(&Started),
+    warn: &mut dyn FnMut(&str),
+    make: &dyn Fn(Store, Until) -> Result<Made>,
+) -> Result<i32> {
     if how.detach {
-        let made = create::create(store, id, request, Until::Detached)?;
+        let made = make(store, Until::Detached)?;
         tell(&started(&made));
         if let Some(notify) = &made.notify {
             // It runs, whatever the manager has of it.
@@ -44,8 +57,8 @@ pub(crate) fn run(
         process::set_subreaper().map_err(|e| Error::os("become the subreaper", e))?;
     }
     // Before the clone: the child blocks them all anyway and unblocks them itself.
-    let signals = Signals::collect(request.may_restart)?;
-    let mut made = create::create(store.clone(), id, request, Until::Foreground)?;
+    let signals = Signals::collect(may_restart)?;
+    let mut made = make(store.clone(), Until::Foreground)?;
     tell(&started(&made));
     let status = made.master.take().map(Relay::begin).transpose().and_then(|relay| {
         let notify = made.notify.take();

@@ -88,6 +88,12 @@ pub(crate) struct Saved {
     pub(crate) namespaces: Vec<String>,
     /// The cgroup; `None`: the container has none of its own.
     pub(crate) cgroup: Option<serde_json::Value>,
+    /// What its maker's standard streams were, as /proc/PID/fd shows them; none with a terminal.
+    #[serde(default)]
+    pub(crate) streams: Vec<String>,
+    /// Pid and beginning of the criu that restores it, which is in its cgroup until it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restorer: Option<(i32, u64)>,
 }
 
 impl Saved {
@@ -116,22 +122,27 @@ impl Saved {
         Ok(saved)
     }
 
-    /// A pidfd of its init, if that runs; a process that has another's pid is not it.
+    /// A pidfd of its init, if that runs.
     pub(crate) fn init(&self) -> Result<Option<OwnedFd>> {
-        if self.pid <= 0 {
-            return Ok(None);
-        }
-        let pidfd = match process::pidfd_open(self.pid) {
-            Ok(fd) => fd,
-            Err(e) if e.0 == libc::ESRCH || e.0 == libc::EINVAL => return Ok(None),
-            Err(e) => return Err(Error::os(format!("open a pidfd of {}", self.pid), e)),
-        };
-        // After the pidfd, which pins the process: what is read now is about that one or a dead one.
-        Ok(match look(self.pid) {
-            Some(seen) if seen.start == self.pid_start && seen.alive => Some(pidfd),
-            _ => None,
-        })
+        running(self.pid, self.pid_start)
     }
+}
+
+/// A pidfd of the process that has begun then, if it runs; one that has another's pid is not it.
+pub(super) fn running(pid: i32, start: u64) -> Result<Option<OwnedFd>> {
+    if pid <= 0 {
+        return Ok(None);
+    }
+    let pidfd = match process::pidfd_open(pid) {
+        Ok(fd) => fd,
+        Err(e) if e.0 == libc::ESRCH || e.0 == libc::EINVAL => return Ok(None),
+        Err(e) => return Err(Error::os(format!("open a pidfd of {pid}"), e)),
+    };
+    // After the pidfd, which pins the process: what is read now is about that one or a dead one.
+    Ok(match look(pid) {
+        Some(seen) if seen.start == start && seen.alive => Some(pidfd),
+        _ => None,
+    })
 }
 
 /// What `/proc/PID/stat` tells.

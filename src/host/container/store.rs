@@ -224,6 +224,12 @@ impl Entry {
         self.dir.as_fd()
     }
 
+    /// Where it is, for a program that takes paths alone.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
+            .map_err(|e| Error::os(format!("find the state of {}", quote(&self.id)), e))
+    }
+
     /// Waits for the lock, but not for ever: a hook that calls us would wait for itself. Whoever held it
     /// may have removed the container.
     pub(crate) fn lock(self) -> Result<Entry> {

@@ -9,13 +9,13 @@ use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::Launched;
 use crate::plan::detail::Hook;
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
 
 /// Removes what was made, unless it is kept.
-pub(super) struct Undo<'a> {
+pub(super) struct Undo<'a, P = Launched> {
     pub(super) entry: &'a Entry,
     pub(super) cgroup: &'a RefCell<Option<ContainerCgroup>>,
-    pub(super) launched: Option<Launched>,
+    /// Dropped, it is killed and reaped.
+    pub(super) launched: Option<P>,
     pub(super) kept: bool,
     /// Whether all of it ends with its process.
     pub(super) own_pids: bool,
@@ -23,16 +23,15 @@ pub(super) struct Undo<'a> {
     pub(super) poststop: Option<(&'a [Hook], Saved)>,
 }
 
-impl Undo<'_> {
+impl<P> Undo<'_, P> {
     /// Nothing is removed any more: the process.
-    pub(super) fn keep(mut self) -> Result<OwnedFd> {
+    pub(super) fn keep(mut self) -> Result<P> {
         self.kept = true;
-        let launched = self.launched.take();
-        launched.map_or_else(|| Err(Error::new(Kind::Os, "there is no process")), Launched::release)
+        self.launched.take().ok_or_else(|| Error::new(Kind::Os, "there is no process"))
     }
 }
 
-impl Drop for Undo<'_> {
+impl<P> Drop for Undo<'_, P> {
     fn drop(&mut self) {
         if self.kept {
             return;

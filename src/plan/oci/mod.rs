@@ -9,6 +9,7 @@ pub mod exec;
 mod mounts;
 mod namespaces;
 mod netdevices;
+pub mod outside;
 mod process;
 mod scheduler;
 pub mod spec;

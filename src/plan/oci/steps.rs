@@ -90,7 +90,7 @@ fn cgroups_last(steps: &mut Vec<MountStep>) {
 }
 
 /// A path below the root, from which a relative one counts, as in runc.
-fn below_root(what: &str, path: &Path) -> Result<PathBuf> {
+pub(super) fn below_root(what: &str, path: &Path) -> Result<PathBuf> {
     let clean = mounts::clean(&Path::new("/").join(path));
     if clean != Path::new("/") {
         return Ok(clean);
@@ -102,7 +102,7 @@ fn below_root(what: &str, path: &Path) -> Result<PathBuf> {
 }
 
 /// The devices that the specification gives to every container.
-const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
+pub(super) const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),

@@ -25,6 +25,11 @@ impl ContainerCgroup {
         self.need(if is_v2(&self.parts) { "" } else { "freezer" }, "pausing")
     }
 
+    /// The directory that freezes it, if there is one.
+    pub(crate) fn freezer_path(&self) -> Option<&str> {
+        self.freezer().ok().map(|dir| dir.path.as_str())
+    }
+
     /// Stops every process, and returns when they stand still.
     ///
     /// # Errors
