@@ -86,7 +86,7 @@ fn checkpoint(c: &Bundle, options: &[&str]) {
 
 /// The end of a log, wherever it is below.
 fn tail(dir: &Path, name: &str) -> String {
-    for place in [dir.join("work"), dir.join("checkpoint")] {
+    for place in [dir.join("work"), dir.join("checkpoint"), dir.join("image")] {
         if let Ok(text) = std::fs::read_to_string(place.join(name)) {
             let lines: Vec<&str> = text.lines().collect();
             return lines[lines.len().saturating_sub(60)..].join("\n");
@@ -531,6 +531,8 @@ fn binds_are_what_the_host_has_by_then() {
             json!({"destination": "/test", "type": "bind", "source": host.join("one"), "options": ["rbind"]}),
             bind("/test/for/nested", host.join("two")),
             bind("/conf", host.join("conf")),
+            json!({"destination": "/follows", "type": "bind", "source": host.join("two"),
+                "options": ["rbind", "rslave"]}),
             bind("/etc/file", file.clone()),
             json!({"destination": "/cache", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m"]}),
             bind("/cache/in/file", file.clone()),
@@ -542,6 +544,12 @@ fn binds_are_what_the_host_has_by_then() {
     start(&c);
     eventually("it counts", || count(&c) > 0);
     c.exec(&["sh", "-c", "echo kept > /cache/own"]);
+    let slave = |c: &Bundle| {
+        let mounts = c.exec(&["cat", "/proc/self/mountinfo"]);
+        let line = mounts.lines().find(|l| l.split(' ').nth(4) == Some("/follows")).unwrap();
+        line.split(' ').find(|f| f.starts_with("master:")).unwrap_or("no master").to_owned()
+    };
+    let before = slave(&c);
     checkpoint(&c, &[]);
     std::fs::remove_dir_all(host.join("one/for")).unwrap();
     std::fs::remove_file(c.rootfs().join("etc/file")).unwrap();
@@ -563,6 +571,8 @@ fn binds_are_what_the_host_has_by_then() {
         options("/etc/file").starts_with("ro,") && options("/test").starts_with("rw,"),
         "{mounts}"
     );
+    // What followed the host's mounts does so again.
+    assert_eq!(slave(&c), before, "{before}");
     // What is masked is masked, and what is read-only is.
     assert_eq!(c.exec(&["cat", "/proc/timer_list"]), "");
     assert!(options("/proc/sys").starts_with("ro,"), "{mounts}");
@@ -948,7 +958,38 @@ fn the_null_device_of_the_caller_is_the_containers() {
     assert_eq!(mode & 0o777, 0o666);
 }
 
-/// Hands over an owned descriptor; the library's face.
+/// runc's images are ours and ours are runc's.
+#[test]
+fn what_runc_has_saved_is_restored_and_the_other_way_round() {
+    need_criu!();
+    let Some(runc) = support::bundle::reference() else { skip!("runc is not installed") };
+    for (saver, restorer) in [(runc, support::bin()), (support::bin(), runc)] {
+        let mut c = Bundle::of(saver, |c| {
+            c["process"]["args"] = json!(["sh", "-c", COUNTS]);
+            let bind = json!({"destination": "/etc/host", "type": "bind", "source": "/etc/hostname",
+                "options": ["bind", "ro"]});
+            let mounts = c["mounts"].as_array_mut().unwrap();
+            mounts.push(bind);
+            // On a hybrid host they show another number of hierarchies.
+            mounts.retain(|m| m["type"] != "cgroup");
+        });
+        start(&c);
+        eventually("it counts", || count(&c) > 0);
+        checkpoint(&c, &["--image-path", "image"]);
+        let saved = count(&c);
+        c.program = restorer.into();
+        restore(&c, &["--image-path", "image"]);
+        eventually("it counts on", || count(&c) > saved);
+        assert!(count(&c) < saved + 200);
+        assert_eq!(
+            c.exec(&["cat", "/etc/host"]),
+            std::fs::read_to_string("/etc/hostname").unwrap()
+        );
+        c.ok(&["delete", "--force", "ID"]);
+    }
+}
+
+/// The library's face.
 #[test]
 fn the_library_saves_and_restores() {
     need_criu!();

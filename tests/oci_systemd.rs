@@ -476,3 +476,42 @@ fn an_ordinary_users_container_is_a_scope_of_his_own_manager() {
     c.ok(&["--systemd-cgroup", "delete", "--force", "ID"]);
     assert_eq!(user("LoadState"), "not-found");
 }
+
+/// The unit goes with the container that is saved, and is made again for the processes that are
+/// restored, with its limits.
+#[test]
+fn a_scope_is_saved_and_made_again() {
+    need_systemd!();
+    let check = Command::new("criu").arg("check").stdin(Stdio::null()).output().unwrap();
+    if !check.status.success() {
+        let why = String::from_utf8_lossy(&check.stderr).into_owned();
+        skip_on_this_kind_of_host!("criu cannot work here: {}", why.trim());
+    }
+    let c = bundle(|c| {
+        c["linux"]["resources"] = serde_json::from_str(LIMITED).unwrap();
+        let script = "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done";
+        c["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let quiet = |args: &[&str]| {
+        let mut command = c.command(&[&["--systemd-cgroup"], args].concat());
+        assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    };
+    let count = || {
+        let text = std::fs::read_to_string(c.rootfs().join("count")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    quiet(&["run", "--detach", "ID"]);
+    eventually("it counts", || count() > 2);
+    c.ok(&["checkpoint", "ID"]);
+    let saved = count();
+    assert_eq!(property(&scope(&c), "LoadState"), "not-found");
+    assert!(!cgroup(&c).exists());
+    quiet(&["restore", "--detach", "ID"]);
+    eventually("it counts on", || count() > saved);
+    assert_eq!(property(&scope(&c), "ActiveState"), "active");
+    has_its_limits(&c);
+    let procs = read(&c, "cgroup.procs");
+    assert!(procs.lines().any(|pid| pid == c.pid().to_string()), "{procs}");
+    c.ok(&["--systemd-cgroup", "delete", "--force", "ID"]);
+    assert_eq!(property(&scope(&c), "LoadState"), "not-found");
+}

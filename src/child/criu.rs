@@ -108,7 +108,8 @@ fn ready(armed: &ArmedCriu) -> Result<(), (CriuStep, Errno)> {
 
 /// In a mount namespace that was cloned with this process.
 fn mount_root(root: &ArmedCriuRoot, socket: BorrowedFd<'_>) -> sys::Result<()> {
-    mount::make_all_private()?;
+    // No more: a mount that followed its source on the host follows it again.
+    mount::make_all_slaves()?;
     for directory in &root.sent {
         let here = open(directory, libc::O_RDONLY)?;
         io::send(socket, b"d", Some(here.as_fd()))?;

@@ -175,7 +175,16 @@ impl FsContext {
 
 /// Makes every mount of this namespace private: nothing propagates in or out.
 pub fn make_all_private() -> Result<()> {
-    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    change_all(libc::MS_PRIVATE)
+}
+
+/// Makes every mount of this namespace that is shared a slave: nothing propagates out.
+pub fn make_all_slaves() -> Result<()> {
+    change_all(libc::MS_SLAVE)
+}
+
+fn change_all(propagation: libc::c_ulong) -> Result<()> {
+    let flags = libc::MS_REC | propagation;
     // SAFETY: the path is a static C string; the other pointers are null, as a change of
     // propagation wants them.
     check_int(unsafe {

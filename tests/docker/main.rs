@@ -12,6 +12,7 @@ mod images;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checkpoint;
 mod daemon;
 mod install;
 mod isolation;

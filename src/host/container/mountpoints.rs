@@ -193,7 +193,13 @@ mod tests {
     }
 
     fn bind(source: &Path) -> MountSource {
-        MountSource::Bind { source: source.into(), recursive: false, ids: None, kernel_only: false }
+        MountSource::Bind {
+            source: source.into(),
+            recursive: false,
+            ids: None,
+            kernel_only: false,
+            within: None,
+        }
     }
 
     #[test]

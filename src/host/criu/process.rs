@@ -212,7 +212,7 @@ fn arm_root(root: &Root<'_>) -> Result<ArmedCriuRoot> {
         .and_then(|tree| io::move_above(tree, ABOVE))
         // A copy of a shared mount is its peer: what criu mounts there would show on the host.
         .and_then(|tree| {
-            mount::change(tree.as_fd(), 0, 0, libc::MS_PRIVATE, true, None).map(|()| tree)
+            mount::change(tree.as_fd(), 0, 0, libc::MS_SLAVE, true, None).map(|()| tree)
         })
         .map_err(|e| Error::os("copy the mount of the root file system", e))?;
     let sent: Result<Vec<_>> = root.works_in.iter().map(|dir| arm_directory(dir.fd())).collect();

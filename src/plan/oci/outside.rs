@@ -29,7 +29,10 @@ pub struct Outside {
 pub fn outside(config: &Config, bundle: &Path) -> Result<Outside> {
     let empty = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&empty);
-    let mounts = config.mounts.iter().map(|m| mounts::mount(m, bundle, None, &mut Vec::new()));
+    let root = config.root.as_ref().map(|r| mounts::clean(&bundle.join(&r.path)));
+    let root = root.unwrap_or_default();
+    let one = |m| mounts::mount(m, (bundle, &root), None, &mut Vec::new());
+    let mounts = config.mounts.iter().map(one);
     let masked = linux.masked_paths.iter().map(|p| steps::below_root("linux.maskedPaths", p));
     let devices = linux.devices.iter().map(|d| mounts::clean(&d.path));
     let usual = steps::DEFAULT_DEVICES.iter().map(|(path, ..)| PathBuf::from(path));
