@@ -85,8 +85,9 @@ pub fn drop_all(p: &ArmedPrivs) -> Done {
         }
     }
     let held = if p.hold_for_filter { 1 << CAP_SYS_ADMIN } else { 0 };
-    if p.caps.permitted | held != 0 {
-        // Leaving uid 0 would empty the permitted set.
+    if p.caps.permitted | p.caps.inheritable | held != 0 {
+        // Leaving uid 0 would empty the permitted set, and what is in neither that nor the inheritable one
+        // cannot become inheritable.
         cred::keep_caps().at(Step::Capabilities)?;
     }
     set_ids(p)?;

@@ -189,6 +189,8 @@ type Key = (Which, Option<u32>, Option<u32>);
 struct State {
     allow: bool,
     exceptions: BTreeMap<Key, u8>,
+    /// As they came, which is how the kernel lists them; some are no exceptions any more.
+    order: Vec<Key>,
 }
 
 impl State {
@@ -200,11 +202,12 @@ impl State {
 
     fn play(&mut self, rule: &Rule) -> Result<()> {
         if rule.which == Which::Any {
-            *self = State { allow: rule.allow, exceptions: BTreeMap::new() };
+            *self = State { allow: rule.allow, ..State::default() };
             return Ok(());
         }
         let key = (rule.which, rule.major, rule.minor);
         if rule.allow != self.allow {
+            self.order.push(key);
             *self.exceptions.entry(key).or_default() |= rule.access;
             return Ok(());
         }
@@ -242,7 +245,7 @@ impl State {
         for line in text.lines() {
             let mut words = line.split_whitespace();
             let which = match words.next()? {
-                "a" => return Some(State { allow: true, exceptions: BTreeMap::new() }),
+                "a" => return Some(State { allow: true, ..State::default() }),
                 "b" => Which::Block,
                 "c" => Which::Char,
                 _ => return None,
@@ -261,7 +264,9 @@ impl State {
                     _ => return None,
                 };
             }
-            state.exceptions.insert((which, number(major)?, number(minor)?), access);
+            let key = (which, number(major)?, number(minor)?);
+            state.order.push(key);
+            state.exceptions.insert(key, access);
         }
         Some(state)
     }
@@ -272,11 +277,13 @@ impl State {
         // What is denied where all is allowed is not listed, so that has to be set anew as well.
         if self.allow || self.allow != target.allow {
             steps.push((target.allow, "a".to_owned()));
-            self = State { allow: target.allow, exceptions: BTreeMap::new() };
+            self = State { allow: target.allow, ..State::default() };
         }
         let missing = |from: &State, than: &State| -> Vec<String> {
             let mut lines = Vec::new();
-            for (key, access) in &from.exceptions {
+            for (at, key) in from.order.iter().enumerate() {
+                let again = from.order.iter().take(at).any(|before| before == key);
+                let Some(access) = from.exceptions.get(key).filter(|_| !again) else { continue };
                 let access = access & !than.exceptions.get(key).copied().unwrap_or(0);
                 if access != 0 {
                     lines.push(line(key, access));
@@ -349,6 +356,19 @@ mod tests {
         assert_eq!(of(&format!("[{all}]")), ["+a"]);
         assert_eq!(of(&format!("[{all},{write}]")), ["+a", "-b 8:0 w"]);
         assert_eq!(of(&format!("[{all},{write},{disk}]")), ["+a"]);
+    }
+
+    /// The kernel lists them as they were written.
+    #[test]
+    fn rules_are_written_in_the_order_in_which_they_were_given() {
+        let json = r#"[{"allow":false,"access":"rwm"},
+            {"allow":true,"type":"c","major":10,"minor":229,"access":"rwm"},
+            {"allow":true,"type":"b","major":8,"minor":20,"access":"r"},
+            {"allow":true,"type":"c","major":1,"minor":3,"access":"r"},
+            {"allow":true,"type":"b","major":8,"minor":20,"access":"w"}]"#;
+        let steps = steps("a *:* rwm\n", json);
+        assert_eq!(steps[..4], ["-a", "+c 10:229 rwm", "+b 8:20 rw", "+c 1:3 rwm"]);
+        assert_eq!(steps.len(), 3 + EVERYBODYS.len());
     }
 
     #[test]
