@@ -136,6 +136,23 @@ fn nothing_is_left(c: &Bundle) {
     assert!(!of("memory").exists() && !of("").exists());
 }
 
+/// crun's annotation stands in for listenerPath, and only where there is none.
+#[test]
+fn an_annotation_names_the_agent_too() {
+    need_root!();
+    let c = asking(&["mkdir", "mkdirat"], &["mkdir", "/x"], |config| {
+        config["linux"]["seccomp"].as_object_mut().unwrap().remove("listenerPath");
+    });
+    assert!(c.fails(&["run", "ID"]).contains("listenerPath is not set"));
+    let mut config = configured(&c);
+    config["annotations"]["run.oci.seccomp.receiver"] = json!(socket(&c));
+    std::fs::write(c.dir().join("config.json"), config.to_string()).unwrap();
+    let agent = Agent::new(&c, no_medium);
+    let said = c.fails(&["run", "ID"]);
+    assert!(said.contains("No medium found"), "{said}");
+    assert_eq!(agent.told()["state"]["id"], c.id.as_str());
+}
+
 #[test]
 fn the_agent_answers_for_a_call_and_is_told_of_which_container() {
     need_root!();

@@ -17,8 +17,10 @@ pub struct ArmedDetached {
     pub listener: Option<OwnedFd>,
     /// The state, which hooks get as their standard input.
     pub state: Option<OwnedFd>,
-    /// Where what hooks print goes.
+    /// Where what hooks print goes, for the one who makes the container.
     pub output: Option<OwnedFd>,
+    /// Where else it goes: standard output, standard error.
+    pub files: [Option<OwnedFd>; 2],
     /// Whether the host has something to do before the root is changed: hooks, network devices.
     pub pause: bool,
     /// Hooks before the root is changed.
@@ -59,26 +61,36 @@ impl ArmedDetached {
         }
         let raw = |fd: &Option<OwnedFd>| fd.as_ref().map(AsRawFd::as_raw_fd);
         // In the root to be, as in runc.
-        let files = (raw(&self.state), raw(&self.output));
-        self.run_all(&self.create, Step::CreateHook, files, (None, Some(root)))
+        let outputs = self.files.each_ref().map(|file| raw(file).or(raw(&self.output)));
+        self.run_all(
+            &self.create,
+            Step::CreateHook,
+            (raw(&self.state), outputs),
+            (None, Some(root)),
+        )
     }
 
-    /// Where what the last hooks print goes, if somebody is still there to tell it.
-    pub(super) fn start_output(&self) -> Option<&OwnedFd> {
-        self.output.as_ref().filter(|_| self.listener.is_none() && !self.start.is_empty())
+    /// Where what the last hooks print goes: to the files, or to who makes the container, if that is
+    /// still there to tell it.
+    pub(super) fn start_outputs(&self) -> [Option<&OwnedFd>; 2] {
+        if self.start.is_empty() {
+            return [None, None];
+        }
+        let told = self.output.as_ref().filter(|_| self.listener.is_none());
+        self.files.each_ref().map(|file| file.as_ref().or(told))
     }
 
     fn run_all(
         &self,
         hooks: &[ArmedHook],
         step: Step,
-        (state, output): (Option<RawFd>, Option<RawFd>),
+        (state, outputs): (Option<RawFd>, [Option<RawFd>; 2]),
         (filter, cwd): (Option<&ArmedPrivs>, Option<BorrowedFd<'_>>),
     ) -> Done {
         for (index, hook) in (0..).zip(hooks) {
             let state = state.ok_or(Failure(step, index, Errno(libc::EBADF)))?;
             fs::seek(io::well_known(state), 0, libc::SEEK_SET).at_index(step, index)?;
-            run_hook(hook, state, output, filter, cwd).at_index(step, index)?;
+            run_hook(hook, state, outputs, filter, cwd).at_index(step, index)?;
         }
         Ok(())
     }
@@ -89,7 +101,7 @@ impl ArmedDetached {
 struct Call<'a> {
     hook: &'a ArmedHook,
     state: RawFd,
-    output: Option<RawFd>,
+    outputs: [Option<RawFd>; 2],
     /// Whose filter it gets.
     filter: Option<&'a ArmedPrivs>,
     /// Its working directory; `None`: its maker's.
@@ -106,11 +118,11 @@ pub(crate) const EXITED: i32 = 0x2000;
 pub(crate) fn run_hook(
     hook: &ArmedHook,
     state: RawFd,
-    output: Option<RawFd>,
+    outputs: [Option<RawFd>; 2],
     filter: Option<&ArmedPrivs>,
     cwd: Option<BorrowedFd<'_>>,
 ) -> crate::sys::Result<()> {
-    let call = Call { hook, state, output, filter, cwd };
+    let call = Call { hook, state, outputs, filter, cwd };
     let (pid, pidfd) = process::spawn_watched(become_hook, &call)?;
     let mut fds = [io::PollFd::new(pidfd.as_raw_fd(), libc::POLLIN)];
     io::poll_through(&mut fds, hook.timeout)?;
@@ -135,12 +147,11 @@ pub(crate) fn run_hook(
     }
 }
 
-fn become_hook(&Call { hook, state, output, filter, cwd }: &Call<'_>) -> ! {
+fn become_hook(&Call { hook, state, outputs: [out, err], filter, cwd }: &Call<'_>) -> ! {
     let ready = || -> crate::sys::Result<()> {
         io::dup_inheritable(state, 0)?;
-        let output = output.unwrap_or(2);
-        io::dup_inheritable(output, 1)?;
-        io::dup_inheritable(output, 2)?;
+        io::dup_inheritable(out.unwrap_or(2), 1)?;
+        io::dup_inheritable(err.unwrap_or(2), 2)?;
         cwd.map_or(Ok(()), fs::change_dir_fd)?;
         // What the caller keeps open for the job is not for hooks.
         io::close_range(3, u32::MAX)?;
@@ -163,10 +174,11 @@ pub(super) fn wait_for_start(armed: &Armed, detached: &ArmedDetached) -> Done {
     if detached.listener.is_some() {
         listen(armed)?;
     }
-    // Where somebody else starts it its maker is gone, who could read what they print.
-    let output = detached.start_output().map(|_| places.output);
+    let [out, err] = detached.start_outputs().map(|fd| fd.is_some());
+    let [to_out, to_err] = places.outputs;
+    let outputs = [out.then_some(to_out), err.then_some(to_err)];
     // Under the job's filter and in its working directory, as in runc.
-    let state = (Some(places.state), output);
+    let state = (Some(places.state), outputs);
     detached.run_all(&detached.start, Step::StartHook, state, (Some(&armed.privs), None))?;
     io::close_range(places.listener.unsigned_abs(), u32::MAX).at(Step::CloseFds)
 }

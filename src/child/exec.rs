@@ -34,6 +34,8 @@ pub struct ArmedExec {
     pub cpus: Option<Cpus>,
     /// What `/proc/PID/oom_score_adj` is to be, in digits, if it changes.
     pub oom_score_adj: Option<Vec<u8>>,
+    /// The container's root, where that is not the root of its mount namespace.
+    pub root: Option<OwnedFd>,
     /// The process.
     pub armed: Armed,
 }
@@ -80,7 +82,10 @@ fn join(exec: &ArmedExec) -> Done {
     // namespace changes the credentials, which decides anew.
     process::set_undumpable().at(Step::ParentDeath)?;
     join_all(exec)?;
-    process::set_undumpable().at(Step::ParentDeath)
+    process::set_undumpable().at(Step::ParentDeath)?;
+    let Some(root) = &exec.root else { return Ok(()) };
+    fs::change_dir_fd(root.as_fd()).at(Step::Pivot)?;
+    fs::chroot_here().at(Step::Pivot)
 }
 
 /// All at once. The cgroup namespace is left to the second process: who is in it can be cloned only

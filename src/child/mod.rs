@@ -21,6 +21,7 @@ pub mod detached;
 pub mod exec;
 mod init;
 pub mod landlock;
+mod mask;
 pub mod mounts;
 pub mod namespaces;
 pub(crate) mod network;
@@ -143,7 +144,8 @@ pub(crate) struct Places {
     pub(crate) stub: RawFd,
     pub(crate) listener: RawFd,
     pub(crate) state: RawFd,
-    pub(crate) output: RawFd,
+    /// Of hooks: standard output, standard error.
+    pub(crate) outputs: [RawFd; 2],
 }
 
 impl Armed {
@@ -154,7 +156,7 @@ impl Armed {
             stub: first + 1,
             listener: first + 2,
             state: first + 3,
-            output: first + 4,
+            outputs: [first + 4, first + 5],
         }
     }
 
@@ -243,14 +245,17 @@ fn set_up(armed: &Armed) -> Done<(Option<OwnedFd>, Option<Ruleset>)> {
     wait_for_go(socket)?;
     allow_processors(armed);
     // Before the change of ids: it needs rights over them.
-    namespaces::join(&armed.joins)?;
+    // And the procfs before a mount namespace is joined, where another may be in its place.
     let proc = armed.writes.open()?;
+    namespaces::join(&armed.joins)?;
     // While our files in /proc are still our own: undumpable we could not write to them, in a user
     // namespace of our own.
     armed.writes.time(proc.as_ref())?;
     // After Go, since it needs the id map. From here on we are nobody outside.
     if let Some((uid, gid)) = armed.setup_ids {
-        sys::cred::set_groups(&[]).at(Step::SetupIds)?;
+        if armed.privs.groups.is_some() {
+            sys::cred::set_groups(&[]).at(Step::SetupIds)?;
+        }
         sys::cred::set_gid(gid).at(Step::SetupIds)?;
         sys::cred::set_uid(uid).at(Step::SetupIds)?;
     }
@@ -442,8 +447,8 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
     let places = armed.places();
     armed.move_error_fd(armed.socket.as_raw_fd())?;
     // What is where these are to be, left over from the set-up.
-    let least = places.output.unsigned_abs();
-    io::close_range(places.stub.unsigned_abs(), least).at(Step::CloseFds)?;
+    let [.., most] = places.outputs;
+    io::close_range(places.stub.unsigned_abs(), most.unsigned_abs()).at(Step::CloseFds)?;
     let mut last = places.error;
     if let Some(stub) = &armed.stub {
         io::dup_cloexec(stub.as_raw_fd(), places.stub).at(Step::CloseFds)?;
@@ -461,9 +466,11 @@ fn before_closing(armed: &Armed, stdio: [RawFd; 3], ruleset: Option<&Ruleset>) -
             io::dup_cloexec(state.as_raw_fd(), places.state).at(Step::CloseFds)?;
             last = places.state;
         }
-        if let Some(output) = detached.start_output() {
-            io::dup_cloexec(output.as_raw_fd(), places.output).at(Step::CloseFds)?;
-            last = places.output;
+        for (output, place) in detached.start_outputs().into_iter().zip(places.outputs) {
+            if let Some(output) = output {
+                io::dup_cloexec(output.as_raw_fd(), place).at(Step::CloseFds)?;
+                last = place;
+            }
         }
     }
     io::close_range(last.unsigned_abs() + 1, u32::MAX).at(Step::CloseFds)?;

@@ -34,6 +34,8 @@ pub struct ArmedMount {
     pub propagation: Vec<(u64, bool)>,
     /// Whether it may cover something of a procfs.
     pub over_proc: bool,
+    /// Whether a symlink as the target is covered itself.
+    pub target_itself: bool,
 }
 
 /// What is mounted.
@@ -155,14 +157,14 @@ impl<'a> Work<'a> {
                 if set & later != 0 || set_below | clear_below != 0 || !m.propagation.is_empty() {
                     self.apply(tree.as_fd(), m)?;
                 }
-                self.attach(&tree, &target)
+                self.attach_or_cover(Opened::Own(tree), &target)
             }
             ArmedSource::Bind { tree, directory } => {
                 let Some((tree, directory)) = open_tree(tree, *directory, self.inbox, self.socket)?
                 else {
                     return Err(Errno(libc::ENOENT));
                 };
-                self.bind(m, &tree, directory)
+                self.bind(m, tree, directory)
             }
             ArmedSource::Within { path, recursive, step } => {
                 // The root may be hostile, and its symlinks stay in it as they do for targets.
@@ -172,21 +174,22 @@ impl<'a> Work<'a> {
                 if let Some(step) = step {
                     map_ids(self.socket, tree.as_fd(), *step)?;
                 }
-                self.bind(m, &Opened::Own(tree), directory)
+                self.bind(m, Opened::Own(tree), directory)
             }
             ArmedSource::Cgroup { .. } => Err(Errno(libc::EINVAL)),
         }
     }
 
-    fn bind(&mut self, m: &'a ArmedMount, tree: &Opened, directory: bool) -> sys::Result<()> {
-        let target = if directory {
-            self.directory(&m.target, Resolve::InRoot, 0o755)?
-        } else {
-            self.file(&m.target)?
+    fn bind(&mut self, m: &'a ArmedMount, tree: Opened, directory: bool) -> sys::Result<()> {
+        let there = if m.target_itself { self.itself(&m.target)? } else { None };
+        let target = match there {
+            Some(there) => there,
+            None if directory => self.directory(&m.target, Resolve::InRoot, 0o755)?,
+            None => self.file(&m.target)?,
         };
         self.check_target(&target, m)?;
         self.apply(tree.as_fd(), m)?;
-        self.attach(tree, &target)
+        self.attach_or_cover(tree, &target)
     }
 
     /// mount(2) on an opened directory, which is the current one meanwhile.

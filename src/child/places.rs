@@ -23,7 +23,7 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn open(&self, path: &CStr, flags: i32, resolve: Resolve) -> sys::Result<OwnedFd> {
-        fs::open_beneath(self.root, path, flags, 0, resolve)
+        fs::open_beneath(self.root(), path, flags, 0, resolve)
     }
 
     /// What is at a place, whatever it is, looked up in its directory if that is there.
@@ -33,7 +33,7 @@ impl<'a> Work<'a> {
             Some((dir, name)) => match self.hold(dir) {
                 // A name alone: if it is a symlink it is resolved from the root, below.
                 Ok(()) => fs::open_beneath(
-                    self.held.as_ref().map_or(self.root, |(_, fd)| fd.as_fd()),
+                    self.held.as_ref().map_or(self.root(), |(_, fd)| fd.as_fd()),
                     name,
                     libc::O_PATH,
                     0,
@@ -52,6 +52,17 @@ impl<'a> Work<'a> {
         match found {
             Ok(fd) => Ok(Some(Target(place.full(), fd))),
             Err(e) if absent(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What is at a place, a symlink as itself.
+    pub(super) fn itself(&mut self, place: &'a Place) -> sys::Result<Option<Target<'a>>> {
+        let (parent, name) = self.parent(place)?;
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        match fs::open_beneath(parent, name, flags, 0, Resolve::Beneath) {
+            Ok(fd) => Ok(Some(Target(place.full(), fd))),
+            Err(e) if e.0 == libc::ENOENT => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -108,13 +119,13 @@ impl<'a> Work<'a> {
     /// The directory that a place is in, made where missing, and the last name.
     pub(super) fn parent(&mut self, place: &'a Place) -> sys::Result<(BorrowedFd<'_>, &'a CStr)> {
         let Some((nearest, name)) = place.parent() else {
-            return Ok((self.root, place.first()));
+            return Ok((self.root(), place.first()));
         };
         match self.hold(nearest) {
             Err(e) if e.0 == libc::ENOENT => self.make_ancestors(place)?,
             other => other?,
         }
-        Ok((self.held.as_ref().map_or(self.root, |(_, fd)| fd.as_fd()), name))
+        Ok((self.held.as_ref().map_or(self.root(), |(_, fd)| fd.as_fd()), name))
     }
 
     /// From the top: each directory is made in the one just opened.
@@ -125,7 +136,7 @@ impl<'a> Work<'a> {
         for (path, next) in place.ancestors() {
             let opened = match self.open(path, flags, Resolve::InRoot) {
                 Err(e) if e.0 == libc::ENOENT => {
-                    let parent = above.as_ref().map_or(self.root, |fd| fd.as_fd());
+                    let parent = above.as_ref().map_or(self.root(), |fd| fd.as_fd());
                     match fs::mkdir_at(parent, component, 0o755) {
                         Err(e) if e.0 != libc::EEXIST => return Err(e),
                         _ => self.open(path, flags, Resolve::InRoot)?,
@@ -168,6 +179,7 @@ impl<'a> Work<'a> {
     fn behind(&mut self, place: &'a Place, directory: bool) -> sys::Result<Target<'a>> {
         // Where it is in the end its path does not say.
         self.held = None;
-        super::dangling::make(self.root, place.full(), directory).map(|fd| Target(place.full(), fd))
+        super::dangling::make(self.root(), place.full(), directory)
+            .map(|fd| Target(place.full(), fd))
     }
 }

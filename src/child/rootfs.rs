@@ -40,6 +40,8 @@ pub struct ArmedRoot {
     /// Whether it becomes the root by chroot; then these, procfs and sysfs of the host, are detached
     /// first: with one in sight a user namespace inside could mount another, unmasked one.
     pub chroot: Option<Vec<CString>>,
+    /// Whether the mounts are those of others too, of which nothing is changed.
+    pub in_place: bool,
     /// Its propagation in the end, and whether that is meant for the mounts in it too.
     pub propagation: Option<(u64, bool)>,
     /// What is put into it.
@@ -72,6 +74,8 @@ pub enum Tree {
         ino: u64,
         /// Whether what is mounted below comes along.
         recursive: bool,
+        /// Whether a symlink is meant itself.
+        itself: bool,
     },
 }
 
@@ -84,7 +88,7 @@ pub enum ArmedStep {
     PoolDir { name: CString, target: Place, mode: u32, owner: Option<(u32, u32)>, attrs: u64 },
     Directory { target: Place, mode: u32 },
     File { target: Place, mode: u32, contents: Vec<u8> },
-    Symlink { target: Place, to: CString, keep: bool, replace: bool },
+    Symlink { target: Place, to: CString, keep: bool, replace: bool, same: bool },
     Mount(ArmedMount),
     Device { target: Place, mode: u32, device: u64, owner: (u32, u32) },
     WorkingDirectory { target: Place },
@@ -100,14 +104,16 @@ pub(super) struct Work<'a> {
     pub(super) network: &'a mut Option<Network>,
     pub(super) inbox: &'a Inbox,
     pub(super) socket: BorrowedFd<'a>,
-    pub(super) root: BorrowedFd<'a>,
-    pool: Option<BorrowedFd<'a>>,
+    root: BorrowedFd<'a>,
+    /// What was mounted over it, and is the root now.
+    cover: Option<Opened>,
+    pub(super) pool: Option<BorrowedFd<'a>>,
     /// A mount that hides a file, and one that hides a directory: the first of each is made, the
     /// others are copies of it.
-    null: Option<OwnedFd>,
-    empty: Option<OwnedFd>,
+    pub(super) null: Option<OwnedFd>,
+    pub(super) empty: Option<OwnedFd>,
     /// Whether the owner of the host's files is nobody here.
-    foreign_modes: bool,
+    pub(super) foreign_modes: bool,
     /// The directory that was worked in last and its path: steps come in runs, and a directory
     /// that is held needs no second look-up.
     pub(super) held: Option<(&'a CStr, OwnedFd)>,
@@ -139,7 +145,9 @@ pub(super) fn build<'a>(
     // Modes of what is made here are meant as they are; the job gets its own umask.
     sys::process::umask(0);
     // Nothing that is mounted from here on shows outside, and nothing outside here.
-    mount::make_all_private().at(Step::Propagation)?;
+    if !armed.in_place {
+        mount::make_all_private().at(Step::Propagation)?;
+    }
     let host = fs::open_at(fs::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0).at(Step::Pool)?;
     let pool = match &armed.pool {
         None => None,
@@ -162,6 +170,7 @@ pub(super) fn build<'a>(
         inbox: &armed.inbox,
         socket,
         root: root.as_fd(),
+        cover: None,
         pool,
         null: None,
         empty: None,
@@ -195,7 +204,11 @@ pub(super) fn build<'a>(
     if let Some(ruleset) = ruleset {
         ruleset.allow(root.as_fd(), true, armed.rights, 0)?;
     }
-    Ok(Built { root, host, on_old_root })
+    Ok(match work.cover.take() {
+        // The one below goes with the old root.
+        Some(cover) => Built { root: cover, host, on_old_root: false },
+        None => Built { root, host, on_old_root },
+    })
 }
 
 /// Begins to make the network namespace, which takes the kernel as long as all the mounts.
@@ -208,6 +221,9 @@ pub(super) fn begin_network(armed: &Armed, network: &mut Option<Network>) -> Don
 pub(super) fn change_root(armed: &ArmedRoot, built: &Built) -> Done {
     let (root, host) = (built.root.as_fd(), built.host.as_fd());
     fs::change_dir_fd(root).at(Step::Pivot)?;
+    if armed.in_place {
+        return fs::chroot_here().at(Step::Pivot);
+    }
     if let Some(bare) = &armed.chroot {
         for path in bare {
             match mount::detach(path) {
@@ -316,8 +332,16 @@ fn open_root(
     mount::change(root.as_fd(), safe, 0, propagation, true, None).at(Step::Root)?;
     let place = armed.place.as_ref().and_then(|path| own_place(path, &root));
     let on_old_root = place.is_none();
+    if on_old_root && armed.in_place {
+        // It would cover the root of all others there.
+        return Err(Failure(Step::Root, 0, Errno(libc::ESTALE)));
+    }
     let place = place.as_ref().map_or(host, AsFd::as_fd);
     mount::attach(root.as_fd(), place).at(Step::Root)?;
+    if armed.in_place {
+        // Below a shared mount it has become one; what is mounted in it is nobody else's business.
+        mount::change(root.as_fd(), 0, 0, propagation, true, None).at(Step::Root)?;
+    }
     Ok((root, on_old_root))
 }
 
@@ -376,7 +400,7 @@ impl<'a> Work<'a> {
             ArmedStep::File { target, mode, contents } => {
                 self.write_file(target, *mode, contents)?;
             }
-            ArmedStep::Symlink { target, to, keep, replace } => {
+            ArmedStep::Symlink { target, to, keep, replace, same } => {
                 let (parent, name) = self.parent(target)?;
                 match fs::symlink_at(to, parent, name) {
                     Err(e) if e.0 == libc::EEXIST && *replace => {
@@ -384,6 +408,15 @@ impl<'a> Work<'a> {
                         fs::symlink_at(to, parent, name)?;
                     }
                     Err(e) if e.0 == libc::EEXIST && *keep => {}
+                    Err(e) if e.0 == libc::EEXIST && *same => {
+                        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+                        let there = fs::open_beneath(parent, name, flags, 0, Resolve::Beneath)?;
+                        let mut text = [0; 4096];
+                        match fs::read_link(there.as_fd(), &mut text) {
+                            Ok(now) if now == to.as_c_str() => {}
+                            _ => return Err(e),
+                        }
+                    }
                     other => other?,
                 }
             }
@@ -410,6 +443,21 @@ impl<'a> Work<'a> {
         Ok(None)
     }
 
+    /// What is the root by now.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.cover.as_ref().map_or(self.root, AsFd::as_fd)
+    }
+
+    /// Attaches; what is attached to the root itself is the root from here on.
+    pub(super) fn attach_or_cover(&mut self, tree: Opened, target: &Target<'_>) -> sys::Result<()> {
+        self.attach(&tree, target)?;
+        if target.0 == c"." {
+            self.held = None;
+            self.cover = Some(tree);
+        }
+        Ok(())
+    }
+
     /// Attaches, and lets go of a held directory that may be beneath it.
     pub(super) fn attach(&mut self, tree: &impl AsFd, target: &Target<'_>) -> sys::Result<()> {
         mount::attach(tree.as_fd(), target.1.as_fd())?;
@@ -434,62 +482,6 @@ impl<'a> Work<'a> {
         }
         mount::clone_tree(pool, name, false)
     }
-
-    fn mask(&mut self, place: &'a Place) -> sys::Result<()> {
-        let Some(there) = self.open_if_there(place)? else { return Ok(()) };
-        let seen = fs::stat(there.1.as_fd())?;
-        let is_dir = seen.is(libc::S_IFDIR);
-        // A file of procfs that only its owner may open, the owner being the host's root: the
-        // kernel refuses it to everybody in here, without a mount.
-        let owners_only = !is_dir && seen.mode & 0o077 == 0 && seen.uid == OVERFLOW_ID;
-        if self.foreign_modes
-            && owners_only
-            && fs::statfs(there.1.as_fd())?.magic == PROC_SUPER_MAGIC
-        {
-            return Ok(());
-        }
-        let made = if is_dir { &self.empty } else { &self.null };
-        if let Some(made) = made {
-            let copy = mount::clone_tree(made.as_fd(), c"", false)?;
-            return self.attach(&copy, &there);
-        }
-        let cover = match self.pool {
-            _ if !is_dir => self.null_device()?,
-            Some(pool) => {
-                fs::mkdir_at(pool, c"empty", 0o555)?;
-                mount::clone_tree(pool, c"empty", false)?
-            }
-            None => {
-                let context = FsContext::open(c"tmpfs")?;
-                context.set(c"mode", Some(c"0555"))?;
-                context.set(c"nr_inodes", Some(c"1"))?;
-                context.mount(0)?
-            }
-        };
-        let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;
-        mount::set_attr(cover.as_fd(), attrs, 0, false, None)?;
-        self.attach(&cover, &there)?;
-        *(if is_dir { &mut self.empty } else { &mut self.null }) = Some(cover);
-        Ok(())
-    }
-
-    /// The null device as a detached mount, once it is certain that it is one: anything else
-    /// would show its content where nothing should be (CVE-2025-31133). The one in the root, or
-    /// that of the host.
-    fn null_device(&self) -> sys::Result<OwnedFd> {
-        let is_null = |fd: OwnedFd| {
-            let seen = fs::stat(fd.as_fd())?;
-            let is = seen.is(libc::S_IFCHR) && seen.rdev == NULL_DEVICE;
-            if is { Ok(fd) } else { Err(Errno(libc::ENOTUNIQ)) }
-        };
-        let null = match self.open(c"dev/null", libc::O_PATH, Resolve::NoSymlinks).and_then(is_null)
-        {
-            Ok(null) => null,
-            Err(e) if self.pool.is_some() => return Err(e),
-            Err(_) => fs::open_at(fs::cwd(), c"/dev/null", libc::O_PATH, 0).and_then(is_null)?,
-        };
-        mount::clone_tree(null.as_fd(), c"", false)
-    }
 }
 
 /// Whether `path` is `place` or below it. Both are relative to the root.
@@ -503,10 +495,6 @@ const SYSFS_MAGIC: i64 = 0x6265_6572;
 
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 pub(super) const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-
-/// What an id that is not mapped here looks like (the sysctl kernel.overflowuid, which nobody
-/// changes: where it is changed more is mounted, not less).
-const OVERFLOW_ID: u32 = 65_534;
 
 /// 1:3, as the kernel encodes it in st_rdev.
 pub(super) const NULL_DEVICE: u64 = (1 << 8) | 3;

@@ -120,8 +120,12 @@ pub(super) fn open_tree(
         Tree::Sent(slot) => {
             Ok(inbox.take(*slot, socket)?.map(|(fd, directory)| (Opened::Came(fd), directory)))
         }
-        Tree::Path { path, dev, ino, recursive } => {
-            let copy = mount::clone_tree(fs::cwd(), path, *recursive)?;
+        Tree::Path { path, dev, ino, recursive, itself } => {
+            let copy = if *itself {
+                mount::clone_tree_itself(fs::cwd(), path, *recursive)?
+            } else {
+                mount::clone_tree(fs::cwd(), path, *recursive)?
+            };
             let seen = fs::stat(copy.as_fd())?;
             if seen.dev == *dev && seen.ino == *ino {
                 Ok(Some((Opened::Own(copy), directory)))

@@ -45,7 +45,7 @@ pub fn main(args: Vec<OsString>) -> u8 {
     let program = oci::Program::of(args.first());
     let own = args.get(1..).unwrap_or_default();
     let word = own.first().and_then(|w| w.to_str());
-    if program == oci::Program::Runc || word.is_some_and(oci::is_ours) {
+    if program != oci::Program::Stockade || word.is_some_and(oci::is_ours) {
         return oci::main(program, own);
     }
     let rest = || own.get(1..).unwrap_or_default().to_vec();

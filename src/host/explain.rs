@@ -166,7 +166,7 @@ fn describe(step: &MountStep) -> String {
                     quote(source.as_ref().unwrap_or(fstype))
                 }
                 MountSource::Bind { source, .. } => q(source),
-                MountSource::Cgroup => quote("cgroup"),
+                MountSource::Cgroup | MountSource::CgroupOfSystemd => quote("cgroup"),
             };
             // runc's words, which its callers look for.
             format!(

@@ -77,12 +77,13 @@ pub(crate) enum Event {
 
 /// Flags of clone3 for a plan.
 pub(crate) fn clone_flags(plan: &Plan, joins_late: bool) -> u64 {
-    let mut flags = u64::from(libc::CLONE_NEWNS.cast_unsigned());
+    let mut flags = 0;
     let mut add = |on: bool, f: i32| {
         if on {
             flags |= u64::from(f.cast_unsigned());
         }
     };
+    add(plan.is_new(NamespaceKind::Mount), libc::CLONE_NEWNS);
     add(plan.is_new(NamespaceKind::Pid), libc::CLONE_NEWPID);
     add(plan.is_new(NamespaceKind::Ipc), libc::CLONE_NEWIPC);
     add(plan.is_new(NamespaceKind::Uts), libc::CLONE_NEWUTS);

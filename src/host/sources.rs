@@ -43,6 +43,8 @@ pub(crate) struct Pending<'p> {
     pub(crate) maps: Option<&'p MountIds>,
     /// Whether it has to be a procfs or sysfs.
     pub(crate) kernel_only: bool,
+    /// Whether a symlink is meant itself.
+    pub(crate) itself: bool,
 }
 
 impl<'p> Pending<'p> {
@@ -58,6 +60,7 @@ impl<'p> Pending<'p> {
             guarded: true,
             maps: None,
             kernel_only: false,
+            itself: false,
         }
     }
 }
@@ -70,15 +73,16 @@ pub(crate) fn look(wanted: &Pending<'_>) -> Result<(Tree, bool)> {
         return Err(not_for_users(&shown));
     }
     let path_c = c_path(path)?;
-    let fd = fs::open_at(fs::cwd(), &path_c, libc::O_PATH, 0)
+    let flags = if wanted.itself { libc::O_PATH | libc::O_NOFOLLOW } else { libc::O_PATH };
+    let fd = fs::open_at(fs::cwd(), &path_c, flags, 0)
         .map_err(|e| Error::os(format!("open {shown}"), e).during(Stage::Mounts))?;
     let seen = check(&fd, wanted, &shown)?;
     let directory = seen.is(libc::S_IFDIR);
     if wanted.guarded && !wanted.optional && directory {
         refuse_kernel_mounts_below(&fd, &shown)?;
     }
-    let (dev, ino, recursive) = (seen.dev, seen.ino, wanted.recursive);
-    Ok((Tree::Path { path: path_c, dev, ino, recursive }, directory))
+    let (dev, ino, recursive, itself) = (seen.dev, seen.ino, wanted.recursive, wanted.itself);
+    Ok((Tree::Path { path: path_c, dev, ino, recursive, itself }, directory))
 }
 
 /// What an ordinary user is told.
@@ -98,7 +102,7 @@ pub(crate) type Found = Vec<sys::Result<OwnedFd>>;
 /// # Errors
 /// Its mounts cannot be entered.
 pub(crate) fn seen_by(process: BorrowedFd<'_>, pending: &[Pending<'_>]) -> Result<Found> {
-    let wanted = pending.iter().map(|p| Ok((c_path(p.path)?, p.recursive)));
+    let wanted = pending.iter().map(|p| Ok((c_path(p.path)?, p.recursive, p.itself)));
     let mut visit = Visit {
         process,
         wanted: wanted.collect::<Result<_>>()?,
@@ -115,7 +119,8 @@ pub(crate) fn seen_by(process: BorrowedFd<'_>, pending: &[Pending<'_>]) -> Resul
 /// A moment in a process's mount namespace.
 struct Visit<'a> {
     process: BorrowedFd<'a>,
-    wanted: Vec<(CString, bool)>,
+    /// Each path, whether what is below comes along, whether a symlink is meant itself.
+    wanted: Vec<(CString, bool, bool)>,
     found: Found,
     entered: sys::Result<()>,
 }
@@ -125,8 +130,12 @@ impl Visit<'_> {
     fn copy(&mut self) {
         self.entered = process::join(self.process, libc::CLONE_NEWNS);
         if self.entered.is_ok() {
-            for ((path, recursive), found) in self.wanted.iter().zip(&mut self.found) {
-                *found = mount::clone_tree(fs::cwd(), path, *recursive);
+            for ((path, recursive, itself), found) in self.wanted.iter().zip(&mut self.found) {
+                *found = if *itself {
+                    mount::clone_tree_itself(fs::cwd(), path, *recursive)
+                } else {
+                    mount::clone_tree(fs::cwd(), path, *recursive)
+                };
             }
         }
     }
@@ -214,6 +223,9 @@ impl Copier<'_> {
         };
         let tree = match (seen, &found) {
             (Some(seen), _) => seen.map_err(covered)?,
+            (_, None) if source.itself => {
+                mount::clone_tree_itself(fs::cwd(), &path, source.recursive).map_err(open)?
+            }
             (_, None) => mount::clone_tree(fs::cwd(), &path, source.recursive).map_err(open)?,
             (_, Some(fd)) => mount::clone_tree(fd.as_fd(), c"", source.recursive).map_err(|e| {
                 Error::os(format!("copy the mount of {shown}"), e).during(Stage::Mounts)

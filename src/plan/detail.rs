@@ -78,6 +78,9 @@ pub enum RootChange {
     /// The new root is moved onto the old one, then chroot(2): where the host's root is a ramfs. The
     /// old root stays mounted below, out of reach of who has not CAP_SYS_ADMIN.
     Chroot,
+    /// chroot(2) alone, where the mounts are those of others too: nothing of theirs is changed. Who has
+    /// CAP_SYS_CHROOT can leave it.
+    InPlace,
 }
 
 /// Propagation of mounts: `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or `MS_UNBINDABLE` of mount(2).
@@ -201,6 +204,17 @@ pub struct MountIds {
     pub recursive: bool,
 }
 
+/// What a symlink as the source of a bind mount means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceLink {
+    /// What it leads to.
+    Followed,
+    /// Itself.
+    Mounted,
+    /// One like it is made in the root, and nothing is mounted.
+    Copied,
+}
+
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
@@ -223,6 +237,8 @@ pub enum MountSource {
         recursive: bool,
         /// Id mapping.
         ids: Option<MountIds>,
+        /// What a symlink as the source means.
+        link: SourceLink,
         /// Whether only a procfs or sysfs is meant.
         kernel_only: bool,
         /// Where in the root it is, if the path leads there: then it is what is there when the mounts
@@ -231,6 +247,16 @@ pub enum MountSource {
     },
     /// The run's own cgroup, as far as its namespace or a bind shows it.
     Cgroup,
+    /// The same in the v1 hierarchy `name=systemd` alone; for a new cgroup namespace.
+    CgroupOfSystemd,
+}
+
+impl MountSource {
+    /// Whether it shows what its maker's cgroup is.
+    #[must_use]
+    pub fn is_cgroup(&self) -> bool {
+        matches!(self, MountSource::Cgroup | MountSource::CgroupOfSystemd)
+    }
 }
 
 /// Attributes of a mount as mount_setattr(2) has them.
@@ -263,6 +289,8 @@ pub struct Mount {
     pub propagation: Vec<Propagation>,
     /// Whether it may cover something of a procfs.
     pub over_proc: bool,
+    /// Whether a symlink as the target is covered itself.
+    pub target_itself: bool,
 }
 
 /// A device node.

@@ -24,6 +24,7 @@ pub mod net;
 pub mod probe;
 pub mod process;
 mod pty;
+pub mod regex;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;

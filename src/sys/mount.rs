@@ -39,10 +39,18 @@ const AT_RECURSIVE: c_uint = 0x8000;
 
 /// `open_tree(dir, path, OPEN_TREE_CLONE)`—a detached copy of a mount (Linux 5.2).
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
-    let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-    if recursive {
-        flags |= AT_RECURSIVE;
-    }
+    clone_tree_with(dir, path, if recursive { AT_RECURSIVE } else { 0 })
+}
+
+/// The same; of a symlink itself, and not of what it leads to.
+pub fn clone_tree_itself(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
+    const AT_SYMLINK_NOFOLLOW: c_uint = 0x100;
+    let more = if recursive { AT_RECURSIVE } else { 0 };
+    clone_tree_with(dir, path, more | AT_SYMLINK_NOFOLLOW)
+}
+
+fn clone_tree_with(dir: BorrowedFd<'_>, path: &CStr, more: c_uint) -> Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | more;
     // SAFETY: the path is a live C string.
     let fd = check(unsafe {
         libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags)

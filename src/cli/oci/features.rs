@@ -5,7 +5,7 @@
 
 use super::json::{Json, object, texts};
 use super::known;
-use super::{RUNC_VERSION, SPEC_VERSION};
+use super::{CRUN_VERSION, RUNC_VERSION, SPEC_VERSION};
 use crate::cli::print_line;
 use crate::plan::oci::mount_options;
 use crate::plan::seccomp::{self, Arch as Native, Extra};
@@ -115,9 +115,13 @@ fn document() -> Json {
             object([
                 ("org.opencontainers.runc.version", RUNC_VERSION.into()),
                 ("org.opencontainers.runc.checkpoint.enabled", "true".into()),
+                ("run.oci.crun.version", CRUN_VERSION.into()),
+                ("run.oci.crun.checkpoint.enabled", "false".into()),
+                ("run.oci.crun.wasm", "false".into()),
                 ("io.stockade.version", env!("CARGO_PKG_VERSION").into()),
             ]),
         ),
+        ("potentiallyUnsafeConfigAnnotations", texts(known::UNSAFE_ANNOTATIONS)),
     ])
 }
 

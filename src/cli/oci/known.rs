@@ -9,6 +9,10 @@ pub(super) const NAMESPACES: [&str; 8] =
 pub(super) const HOOKS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
+/// What a manager should not let its own users set: these write files of the host, leave out the
+/// filter, set properties of units.
+pub(super) const UNSAFE_ANNOTATIONS: [&str; 2] = ["org.systemd.property.", "run.oci."];
+
 pub(super) const MEMORY_MODES: [&str; 7] = [
     "MPOL_BIND",
     "MPOL_DEFAULT",

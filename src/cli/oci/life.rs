@@ -5,9 +5,10 @@
 use super::Context;
 use super::args::{Parsed, invalid};
 use crate::container::{CreateOptions, RunOptions, Status};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plan::values::{misc, quote};
-use std::ffi::OsString;
+use crate::sys::regex::Pattern;
+use std::ffi::{CString, OsString};
 
 /// `create`.
 pub(super) fn create(context: &Context, parsed: &Parsed) -> Result<u8> {
@@ -103,10 +104,39 @@ fn signal(word: &str) -> Result<i32> {
 
 /// `delete`.
 pub(super) fn delete(context: &Context, parsed: &Parsed) -> Result<u8> {
+    if parsed.on("regex") {
+        return delete_all(context, id(parsed)?, parsed.on("force"));
+    }
     for warning in context.runtime.delete(id(parsed)?, parsed.on("force"))? {
         context.log.warn(&warning);
     }
     Ok(0)
+}
+
+/// `delete --regex`: every container whose id matches.
+fn delete_all(context: &Context, expression: &str, force: bool) -> Result<u8> {
+    let pattern = CString::new(expression).ok().and_then(|text| Pattern::new(&text));
+    let pattern = pattern.ok_or_else(|| {
+        invalid(format!("{} is no regular expression", quote(expression)))
+            .hint("it is a POSIX extended one (regex(7)), such as '^web-[0-9]+$'")
+    })?;
+    let matches = |id: &str| CString::new(id).is_ok_and(|id| pattern.matches(&id));
+    let mut failed = 0;
+    for (id, _) in context.runtime.list()?.iter().filter(|(id, _)| matches(id)) {
+        match context.runtime.delete(id, force) {
+            Ok(warnings) => warnings.iter().for_each(|warning| context.log.warn(warning)),
+            // Somebody else was faster.
+            Err(e) if e.kind() == Kind::NotFound => {}
+            Err(e) => {
+                failed += 1;
+                context.log.warn(&e.to_string());
+            }
+        }
+    }
+    if failed == 0 {
+        return Ok(0);
+    }
+    Err(Error::new(Kind::Os, format!("{failed} of the containers could not be deleted")))
 }
 
 /// How many sockets systemd has activated us with, if it was us that it meant (sd_listen_fds(3)).

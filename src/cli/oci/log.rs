@@ -48,8 +48,8 @@ impl Log {
     /// Opens what the options say.
     ///
     /// # Errors
-    /// An unknown format; a file that cannot be opened.
-    pub(super) fn open(parsed: &Parsed) -> Result<Log> {
+    /// An unknown format; a file that cannot be opened. crun's destinations have a word in front.
+    pub(super) fn open(parsed: &Parsed, crun: bool) -> Result<Log> {
         let json = match parsed.text("log-format")? {
             None | Some("text") => false,
             Some("json") => true,
@@ -66,7 +66,16 @@ impl Log {
                 .open(&path)
                 .map_err(|e| Error::os(format!("open the log {}", path.display()), e))
         };
-        let file = parsed.path("log").map(open).transpose()?;
+        let destination = parsed.text("log")?;
+        let words = destination.and_then(|d| d.split_once(':')).filter(|_| crun);
+        let file = match words {
+            Some((word @ ("journald" | "syslog"), _)) => {
+                return Err(invalid(format!("--log {word}: is not supported"))
+                    .hint("log to a file: --log file:PATH"));
+            }
+            Some(("file", path)) => Some(open(path.into())?),
+            _ => parsed.path("log").map(open).transpose()?,
+        };
         let debug = parsed.on("debug");
         Ok(Log { file, json, debug, waiting: RefCell::default(), hints: true })
     }

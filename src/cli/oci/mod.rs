@@ -1,8 +1,8 @@
 //! The face of an OCI runtime: runc's verbs, options, output and exit codes over
 //! [`crate::container::Runtime`].
 //!
-//! Called by the name `runc` (a symlink to stockade, say) it has runc's default root and names
-//! itself runc in what its callers parse: the help, the version, the errors.
+//! Called by the name `runc` or `crun` (a symlink to stockade, say) it has that one's default root and
+//! names itself so in what its callers parse: the help, the version, the errors.
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +41,12 @@ pub(super) const SPEC_VERSION: &str = "1.3.0";
 /// The runc whose command line this is: clients compare it with the one they need.
 const RUNC_VERSION: &str = "1.4.0";
 
+/// The crun whose annotations and options these are.
+const CRUN_VERSION: &str = "1.27.1";
+
+/// What of crun's features this program has.
+const CRUN_FEATURES: &str = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n";
+
 /// Exit status when the runtime failed, and when `exec` did: there 1 is the process's own.
 const FAILED: u8 = 1;
 /// As of the library that runc reads its command line with.
@@ -60,6 +66,7 @@ struct Context {
 pub(super) enum Program {
     Stockade,
     Runc,
+    Crun,
 }
 
 impl Program {
@@ -67,6 +74,7 @@ impl Program {
     pub(super) fn of(arg0: Option<&OsString>) -> Program {
         match arg0.and_then(|a| Path::new(a).file_name()) {
             Some(name) if name == "runc" => Program::Runc,
+            Some(name) if name == "crun" => Program::Crun,
             _ => Program::Stockade,
         }
     }
@@ -75,6 +83,7 @@ impl Program {
         match self {
             Program::Stockade => "stockade",
             Program::Runc => "runc",
+            Program::Crun => "crun",
         }
     }
 
@@ -99,8 +108,14 @@ impl Program {
         let version = match self {
             Program::Stockade => own.to_owned(),
             Program::Runc => format!("{RUNC_VERSION}+stockade.{own}"),
+            Program::Crun => format!("{CRUN_VERSION}+stockade.{own}"),
         };
-        format!("{} version {version}\ncommit: v{own}\nspec: {SPEC_VERSION}\n", self.name())
+        // crun's words for what it was built with.
+        let features = if self == Program::Crun { CRUN_FEATURES } else { "" };
+        format!(
+            "{} version {version}\ncommit: v{own}\nspec: {SPEC_VERSION}\n{features}",
+            self.name()
+        )
     }
 }
 
@@ -123,7 +138,7 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
             return report(&Log::default(), &e, FAILED);
         }
     };
-    let log = match Log::open(&global) {
+    let log = match Log::open(&global, program == Program::Crun) {
         Ok(mut log) => {
             log.hints = program == Program::Stockade;
             log
@@ -331,15 +346,18 @@ mod tests {
         let of = |s: &str| Program::of(Some(&OsString::from(s)));
         assert_eq!(of("/usr/sbin/runc"), Program::Runc);
         assert_eq!(of("runc"), Program::Runc);
+        assert_eq!(of("/usr/bin/crun"), Program::Crun);
         assert_eq!(of("/runc/stockade"), Program::Stockade);
         assert_eq!(Program::of(None), Program::Stockade);
     }
 
     #[test]
     fn clients_find_the_version() {
-        for (program, begin) in
-            [(Program::Runc, "runc version 1."), (Program::Stockade, "stockade version ")]
-        {
+        for (program, begin) in [
+            (Program::Runc, "runc version 1."),
+            (Program::Crun, "crun version 1."),
+            (Program::Stockade, "stockade version "),
+        ] {
             let text = program.version();
             assert!(text.starts_with(begin), "{text}");
             assert!(text.lines().any(|l| l.strip_prefix("spec: ") == Some(SPEC_VERSION)), "{text}");

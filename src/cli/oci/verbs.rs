@@ -107,11 +107,12 @@ pub(super) const VERBS: &[Verb] = &[
         ..verb("create", "create a container")
     },
     Verb {
-        options: &[flag(
-            "force",
-            "kill what still runs; a container that is not there is no error",
-        )
-        .short(b'f')],
+        options: &[
+            flag("force", "kill what still runs; a container that is not there is no error")
+                .short(b'f'),
+            flag("regex", "delete every container whose id matches this regular expression")
+                .short(b'r'),
+        ],
         more: "Removes what a stopped container leaves: its state, its cgroups.",
         ..verb("delete", "remove a container")
     },
@@ -270,8 +271,9 @@ pub(super) fn find(name: &str) -> Option<&'static Verb> {
 /// The help of a verb, in the form of runc's.
 pub(super) fn help(program: &str, verb: &Verb) -> String {
     let brackets = if verb.options.is_empty() { "" } else { "[command options] " };
+    let crun = if program == "crun" { crun_usage(verb) } else { String::new() };
     let mut out = format!(
-        "NAME:\n   {program} {name} - {about}\n\nUSAGE:\n   {program} {name} {brackets}{words}\n",
+        "{crun}NAME:\n   {program} {name} - {about}\n\nUSAGE:\n   {program} {name} {brackets}{words}\n",
         name = verb.name,
         about = verb.about,
         words = verb.words,
@@ -282,6 +284,17 @@ pub(super) fn help(program: &str, verb: &Verb) -> String {
     out.push_str("\nOPTIONS:\n");
     out.push_str(&options(verb.options));
     out
+}
+
+/// The line that crun's help begins with.
+fn crun_usage(verb: &Verb) -> String {
+    let words = match verb.name {
+        "exec" => " CONTAINER cmd",
+        "kill" => " CONTAINER [SIGNAL]",
+        _ if verb.words.is_empty() => "",
+        _ => " CONTAINER",
+    };
+    format!("Usage: crun [OPTION...] {}{words}\n\n", verb.name)
 }
 
 /// The help of the whole.

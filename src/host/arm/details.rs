@@ -13,9 +13,9 @@ use crate::child::rootfs::Tree;
 use crate::child::tuning::ArmedTuning;
 use crate::child::{ArmedKeyring, AskingFilter};
 use crate::error::{Error, Kind, Result};
-use crate::host::container::cgroups::armed as armed_cgroups;
+use crate::host::container::cgroups::{armed as armed_cgroups, armed_systemd};
 use crate::host::sources::{self, Pending};
-use crate::plan::detail::{self, Details, Keyring, MountSource};
+use crate::plan::detail::{self, Details, Keyring, MountSource, SourceLink};
 use crate::plan::formats::mountinfo;
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
@@ -66,7 +66,7 @@ pub(super) fn any_mount<'p>(
                 fstype: c("file system", fstype.as_bytes())?,
                 source: source.as_ref().map(|s| c("source", s.as_bytes())).transpose()?,
                 options: options(list)?,
-                long: long_options(list, a.set)?,
+                long: long_options(list, a.set, &mount.target)?,
                 // Only on real directories: a symlinked /proc would be somewhere else
                 // (CVE-2019-16884).
                 strict: matches!(fstype.as_str(), "proc" | "sysfs"),
@@ -85,18 +85,21 @@ pub(super) fn any_mount<'p>(
                 step: ids.as_ref().and_then(|_| u32::try_from(index).ok()),
             }
         }
-        MountSource::Bind { source, recursive, ids, kernel_only, .. } => {
+        MountSource::Bind { source, recursive, ids, link, kernel_only, .. } => {
             let wanted = Pending {
                 recursive: *recursive,
                 guarded: false,
                 maps: ids.as_ref(),
                 kernel_only: *kernel_only,
+                // One that is to be copied was none when it was looked at; it is not followed by now either.
+                itself: *link != SourceLink::Followed,
                 ..Pending::new(source, BindIds::Plain, Expect::Any)
             };
             let (tree, directory) = find(wanted, pending)?;
             ArmedSource::Bind { tree, directory }
         }
         MountSource::Cgroup => armed_cgroups(cgroups.paths, cgroups.anew, cgroups.by_child)?,
+        MountSource::CgroupOfSystemd => armed_systemd(cgroups.paths)?,
     };
     Ok(ArmedMount {
         source,
@@ -106,14 +109,39 @@ pub(super) fn any_mount<'p>(
         times: a.times,
         propagation: mount.propagation.iter().map(|p| (p.flag, p.recursive)).collect(),
         over_proc: mount.over_proc,
+        target_itself: mount.target_itself,
     })
+}
+
+/// Where the source leads to, if that is a symlink which is to be made anew in the root.
+pub(super) fn link_to_copy(mount: &detail::Mount) -> Result<Option<CString>> {
+    let MountSource::Bind { source, link: SourceLink::Copied, .. } = &mount.source else {
+        return Ok(None);
+    };
+    match std::fs::read_link(source) {
+        Ok(to) => c_path(&to).map(Some),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(e) => {
+            let shown = crate::plan::values::quote(&source.to_string_lossy());
+            Err(Error::os(format!("read the symlink {shown}"), e))
+        }
+    }
 }
 
 /// fsconfig(2) takes values of up to 255 bytes, which the layers of an overlay may exceed; then all
 /// go to mount(2), with the attributes as its flags.
-fn long_options(list: &[(String, Option<String>)], set: u64) -> Result<Option<(u64, CString)>> {
+fn long_options(
+    list: &[(String, Option<String>)],
+    set: u64,
+    target: &Path,
+) -> Result<Option<(u64, CString)>> {
     if list.iter().all(|(key, v)| key.len() < 256 && v.as_ref().is_none_or(|v| v.len() < 256)) {
         return Ok(None);
+    }
+    if target == Path::new("/") {
+        let text = "an option of the mount on / is longer than 255 bytes";
+        return Err(Error::new(Kind::Unsupported, text)
+            .hint("mount it beforehand, and let root.path name it"));
     }
     let words: Vec<String> = list
         .iter()

@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod details;
+mod steps;
 
 use crate::child::detached::ArmedDetached;
 use crate::child::landlock::ArmedLandlock;
 use crate::child::namespaces::{ArmedJoin, ArmedOuter};
 use crate::child::network::ArmedNetwork;
 use crate::child::place::Place;
-use crate::child::rootfs::{ArmedRoot, ArmedStep, Options, Tree};
+use crate::child::rootfs::{ArmedRoot, Options, Tree};
 use crate::child::sources::{Inbox, Source};
 use crate::child::{Armed, ArmedCaps, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
@@ -19,15 +20,13 @@ use crate::host::sources::{self, Pending};
 use crate::plan::detail::{Lifetime, NamespaceKind, RootChange};
 use crate::plan::ids;
 use crate::plan::values::quote;
-use crate::plan::{
-    Attrs, BindIds, Existing, Expect, MountStep, Plan, RootSource, SeccompWhen, rlimits,
-};
+use crate::plan::{Attrs, BindIds, Expect, Plan, RootSource, SeccompWhen, rlimits};
 use crate::sys::io;
 use crate::sys::landlock::Handled;
 use crate::sys::mount::attr;
 use crate::sys::process::CStringArray;
 use crate::sys::sched::Cpus;
-use details::{any_mount, asking, bare_mounts, find, hides_stub, stub_paths, tuning, writes};
+use details::{asking, bare_mounts, hides_stub, stub_paths, tuning, writes};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -150,7 +149,7 @@ pub(crate) fn root<'p>(
     let mut step_rights = Vec::with_capacity(plan.steps.len());
     for (index, step) in plan.steps.iter().enumerate() {
         let sent = privileged.then_some(&mut pending);
-        if let Some(armed) = self::step(step, index, sent, cgroups)? {
+        if let Some(armed) = steps::step(step, index, sent, cgroups)? {
             step_rights.push(rights(plan, index));
             steps.push(armed);
             present.push(index);
@@ -167,6 +166,7 @@ pub(crate) fn root<'p>(
         place,
         guarded: plan.root.guarded,
         chroot: (d.root_change == RootChange::Chroot).then(|| bare_mounts(plan)).transpose()?,
+        in_place: d.root_change == RootChange::InPlace,
         propagation: d.root_propagation.map(|p| (p.flag, p.recursive)),
         read_only: plan.root.read_only,
         steps,
@@ -195,70 +195,6 @@ fn pool(plan: &Plan) -> Result<Option<Options>> {
 fn rights(plan: &Plan, index: usize) -> u64 {
     let rules = plan.landlock.as_ref().map_or(&[][..], |l| &l.rules);
     rules.iter().find(|(i, _)| *i == index).map_or(0, |(_, rights)| *rights)
-}
-
-fn step<'p>(
-    step: &'p MountStep,
-    index: usize,
-    pending: Option<&mut Vec<Pending<'p>>>,
-    cgroups: CgroupMount<'_>,
-) -> Result<Option<ArmedStep>> {
-    Ok(Some(match step {
-        MountStep::Filesystem { fstype, options: list, target, attrs } => ArmedStep::Filesystem {
-            fstype: c("file system", fstype.as_bytes())?,
-            options: options(list)?,
-            target: place(target)?,
-            attrs: attr_bits(*attrs),
-            // Only on real directories: a symlinked /proc would be somewhere else
-            // (CVE-2019-16884).
-            strict: matches!(fstype.as_str(), "proc" | "sysfs"),
-        },
-        MountStep::Bind { source, target, attrs, ids, expect, optional } => {
-            let wanted = Pending { optional: *optional, ..Pending::new(source, *ids, *expect) };
-            match find(wanted, pending) {
-                Ok((tree, directory)) => ArmedStep::Bind {
-                    tree,
-                    target: place(target)?,
-                    attrs: attr_bits(*attrs),
-                    directory,
-                },
-                Err(e) if *optional && e.errno() == Some(libc::ENOENT) => return Ok(None),
-                Err(e) => return Err(e),
-            }
-        }
-        MountStep::PoolDir { target, mode, owner, attrs } => ArmedStep::PoolDir {
-            name: c("name", format!("d{index}").as_bytes())?,
-            target: place(target)?,
-            mode: *mode,
-            owner: *owner,
-            attrs: attr_bits(*attrs),
-        },
-        MountStep::Directory { target, mode } => {
-            ArmedStep::Directory { target: place(target)?, mode: *mode }
-        }
-        MountStep::File { target, mode, contents } => {
-            ArmedStep::File { target: place(target)?, mode: *mode, contents: contents.clone() }
-        }
-        MountStep::Symlink { target, to, existing } => ArmedStep::Symlink {
-            target: place(target)?,
-            to: c_path(to)?,
-            keep: *existing == Existing::Keep,
-            replace: *existing == Existing::Replace,
-        },
-        MountStep::Mount(mount) => ArmedStep::Mount(any_mount(mount, index, pending, cgroups)?),
-        MountStep::Device(d) => ArmedStep::Device {
-            target: place(&d.target)?,
-            mode: d.kind | d.mode,
-            device: libc::makedev(d.major, d.minor),
-            owner: (d.uid, d.gid),
-        },
-        MountStep::WorkingDirectory { target } => {
-            ArmedStep::WorkingDirectory { target: place(target)? }
-        }
-        MountStep::Mask { target } => ArmedStep::Mask { target: place(target)? },
-        MountStep::Remount { target } => ArmedStep::Remount { target: place(target)? },
-        MountStep::ReadOnly { target } => ArmedStep::ReadOnly { target: place(target)? },
-    }))
 }
 
 /// Where PATH says the program may be.
@@ -338,7 +274,11 @@ pub(crate) fn all(plan: &Plan, rootfs: Option<ArmedRoot>, wiring: Wiring) -> Res
     if let Some(detached) = &wiring.detached {
         kept.extend(detached.listener.as_ref().map(AsRawFd::as_raw_fd));
         kept.extend(
-            [&detached.state, &detached.output].into_iter().flatten().map(AsRawFd::as_raw_fd),
+            [&detached.state, &detached.output]
+                .into_iter()
+                .chain(&detached.files)
+                .flatten()
+                .map(AsRawFd::as_raw_fd),
         );
     }
     kept.extend(wiring.network);

@@ -175,6 +175,26 @@ pub(crate) fn armed(
     Ok(ArmedSource::Cgroup { hierarchies: out, links, anew })
 }
 
+/// The mount of its directory in systemd's hierarchy of v1 alone, in a cgroup namespace of its own.
+pub(crate) fn armed_systemd(paths: &BTreeMap<String, String>) -> Result<ArmedSource> {
+    const KEY: &str = "name=systemd";
+    // Without a directory of its own it would see all that is in there.
+    let Some(path) = paths.get(KEY) else {
+        let text = "run.oci.systemd.force_cgroup_v1: the container has no cgroup in a v1 hierarchy \
+                    name=systemd";
+        return Err(Error::new(Kind::Unsupported, text).hint(
+            "the host has to have that hierarchy mounted, beside controllers on v1: on pure cgroup v2 \
+             leave the annotation away",
+        ));
+    };
+    let mut armed = armed(&BTreeMap::from([(KEY.to_owned(), path.clone())]), true, false)?;
+    if let ArmedSource::Cgroup { hierarchies, .. } = &mut armed {
+        // On the target itself.
+        hierarchies.iter_mut().for_each(|h| h.name = CString::default());
+    }
+    Ok(armed)
+}
+
 /// Where each of its directories is below the mount of them all, and its path on the host; what is
 /// mounted there itself has an empty name.
 pub(super) fn places(paths: &BTreeMap<String, String>) -> Vec<(String, &str)> {

@@ -43,6 +43,7 @@ pub(crate) fn checkpoint(
         .hint("start it first"));
     };
     let config = oci::parse(&entry.read(CONFIG)?)?;
+    own_mounts(&config)?;
     let has_users = saved.namespaces.iter().any(|n| n == NamespaceKind::User.name());
     let dirs = Directories::make(&options, has_users)?;
     let cgroup = cgroups::open(&saved)?;
@@ -107,6 +108,19 @@ pub(super) fn only_root(verb: &str) -> Result<()> {
         format!("{verb} needs root of the host: criu can do it for nobody else"),
     )
     .hint("run it as root, outside of user namespaces"))
+}
+
+/// What criu would dump and mount of a foreign mount namespace is not the container's.
+///
+/// # Errors
+/// It is one.
+pub(super) fn own_mounts(config: &Config) -> Result<()> {
+    let namespaces = config.linux.iter().flat_map(|l| &l.namespaces);
+    if namespaces.clone().any(|n| n.kind == "mount" && n.path.as_os_str().is_empty()) {
+        return Ok(());
+    }
+    let text = "a container without a mount namespace of its own cannot be saved or restored";
+    Err(Error::new(Kind::Unsupported, text).hint("give it a new one in linux.namespaces"))
 }
 
 struct Directories {
@@ -214,7 +228,7 @@ fn fields(
     let linux = config.linux.as_ref();
     let joined = |kind: &str| {
         linux.is_some_and(|l| {
-            l.namespaces.iter().any(|n| n.kind == kind && !n.path.as_os_str().is_empty())
+            l.namespaces.iter().any(|n| n.kind == "mount" && !n.path.as_os_str().is_empty())
         })
     };
     for (kind, name, key) in EXTERNAL {

@@ -5,6 +5,7 @@
 
 use super::agent::Agent;
 use super::console::{self, Console};
+use super::in_place::Before;
 use super::launch::Launch;
 use super::notify::{self, Notify};
 use super::state::{CONFIG, Container, OCI_VERSION, Saved, Status};
@@ -16,11 +17,12 @@ use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::container::ContainerCgroup;
 use crate::host::launch::{Launched, refuse_set_uid};
 use crate::host::{exe, probe, seal, users};
-use crate::plan::detail::{Hook, NamespaceKind};
+use crate::plan::detail::{Hook, MountSource, NamespaceKind};
+use crate::plan::oci::annotations::pidfd_receiver;
 use crate::plan::oci::{self, Asked, spec::Config};
 use crate::plan::seccomp::notify::{Answer, answer, call_of};
 use crate::plan::values::quote;
-use crate::plan::{Plan, RootSource};
+use crate::plan::{MountStep, Plan, RootSource};
 use crate::sys::{cred, fs, io, process, signal};
 use std::cell::RefCell;
 use std::io::Read;
@@ -97,17 +99,44 @@ pub(super) fn prepare(id: &str, request: &Request<'_>, restored: bool) -> Result
     };
     let (_, found) = directory(rootfs, "the root file system")?;
     *rootfs = found;
-    if rootfs == Path::new("/") {
-        return Err(Error::new(Kind::Refused, "the host's root cannot be a container's")
-            .hint("give root.path a directory of its own"));
-    }
+    refuse_host_root(rootfs)?;
+    let account = account_root(&plan)?;
     if !restored {
         seal(&plan, request, &mut network)?;
     }
-    home(&mut plan)?;
+    home(&mut plan, account.as_deref())?;
     listeners(&mut plan, request.listen_fds);
     hooks_environment(&mut plan, &config);
     Ok(Prepared { bundle, bytes, config, plan, facts, warnings, network })
+}
+
+fn refuse_host_root(rootfs: &Path) -> Result<()> {
+    if rootfs != Path::new("/") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, "the host's root cannot be a container's")
+        .hint("give root.path a directory of its own"))
+}
+
+/// Where the container's accounts are before it is made: in the root, or in what is mounted over it.
+fn account_root(plan: &Plan) -> Result<Option<PathBuf>> {
+    let cover = match plan.steps.first() {
+        Some(MountStep::Mount(mount)) if mount.target == Path::new("/") => Some(&mount.source),
+        _ => None,
+    };
+    match (cover, &plan.root.source) {
+        (Some(MountSource::Bind { source, within: None, .. }), _) => {
+            let (_, found) = directory(source, "the source of the mount on /")?;
+            refuse_host_root(&found)?;
+            Ok(Some(found))
+        }
+        (
+            None | Some(MountSource::Filesystem { copy_up: true, .. }),
+            RootSource::Directory(root),
+        ) => Ok(Some(root.clone())),
+        // Nobody knows it yet.
+        _ => Ok(None),
+    }
 }
 
 /// What making a container may need of descriptors, and its removal if that fails: without them
@@ -187,13 +216,12 @@ fn denies_the_stub(plan: &Plan) -> Result<bool> {
 }
 
 /// Where the process has no HOME its account says it, as runc does.
-fn home(plan: &mut Plan) -> Result<()> {
+fn home(plan: &mut Plan, root: Option<&Path>) -> Result<()> {
     let process = &mut plan.process;
     if process.env.iter().any(|e| e.starts_with("HOME=")) {
         return Ok(());
     }
-    let RootSource::Directory(rootfs) = &plan.root.source else { return Ok(()) };
-    let home = users::home(rootfs, process.uid)?;
+    let home = root.map(|root| users::home(root, process.uid)).transpose()?.flatten();
     process.env.push(format!("HOME={}", home.unwrap_or_else(|| "/".to_owned())));
     Ok(())
 }
@@ -253,11 +281,15 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>> {
 /// Sockets that the caller named, connected before anything is made.
 pub(super) struct Sockets {
     pub(super) console: Option<UnixStream>,
-    pidfd: Option<UnixStream>,
+    pidfds: Vec<UnixStream>,
 }
 
-pub(super) fn sockets(request: &Request<'_>, plan: &Plan, foreground: bool) -> Result<Sockets> {
-    let terminal = plan.process.terminal;
+pub(super) fn sockets(
+    request: &Request<'_>,
+    prepared: &Prepared,
+    foreground: bool,
+) -> Result<Sockets> {
+    let terminal = prepared.plan.process.terminal;
     match request.console_socket {
         None if terminal && !foreground => {
             return Err(Error::new(
@@ -275,10 +307,12 @@ pub(super) fn sockets(request: &Request<'_>, plan: &Plan, foreground: bool) -> R
         }
         _ => {}
     }
-    let connect = |path: Option<&Path>, what| path.map(|p| console::connect(p, what)).transpose();
+    let connect = |path: &Path, what| console::connect(path, what);
+    let receiver = pidfd_receiver(&prepared.config.annotations).map(|p| prepared.bundle.join(p));
+    let pidfds = request.pidfd_socket.into_iter().chain(receiver.as_deref());
     Ok(Sockets {
-        console: connect(request.console_socket, "console")?,
-        pidfd: connect(request.pidfd_socket, "pidfd")?,
+        console: request.console_socket.map(|p| connect(p, "console")).transpose()?,
+        pidfds: pidfds.map(|p| connect(p, "pidfd")).collect::<Result<_>>()?,
     })
 }
 
@@ -311,7 +345,7 @@ fn make(
         let size = &mut prepared.plan.details.terminal.size;
         *size = size.or_else(super::relay::callers_size);
     }
-    let sockets = sockets(request, &prepared.plan, until == Until::Foreground)?;
+    let sockets = sockets(request, &prepared, until == Until::Foreground)?;
     if request.notify.is_some() {
         notify::plan(&mut prepared.plan, &store.path_of(id)?);
     }
@@ -324,6 +358,7 @@ fn make(
     // Given back once the process is gone.
     let devices = RefCell::new(None);
     let poststop = prepared.plan.details.hooks.poststop.as_slice();
+    let mounts = Before::look(&prepared.plan)?;
     let own_pids = prepared.plan.is_new(NamespaceKind::Pid);
     let mut undo = Undo {
         entry: &entry,
@@ -332,6 +367,7 @@ fn make(
         kept: false,
         own_pids,
         poststop: None,
+        mounts,
     };
     entry.write_new(CONFIG, &prepared.bytes)?;
     let notify = match request.notify {
@@ -456,7 +492,7 @@ fn tell_pid(
     saved: &Saved,
     launched: &Launched,
 ) -> Result<()> {
-    if let Some(socket) = &sockets.pidfd {
+    for socket in &sockets.pidfds {
         let pidfd = crate::sys::io::duplicate(launched.pidfd())
             .map_err(|e| Error::os("duplicate a pidfd", e))?;
         console::send(socket, saved.id.as_bytes(), &pidfd)?;

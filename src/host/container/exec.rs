@@ -8,6 +8,7 @@ use super::agent::{self, Agent};
 use super::console::{self, Console};
 use super::create::enabled;
 use super::foreground::{self, Signals};
+use super::inside::{in_root, own_root};
 use super::launch::{check_preserved, explain_exec, explain_execve, open_null, stdio};
 use super::namespaces;
 use super::relay::{Relay, callers_size};
@@ -32,7 +33,7 @@ use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is run.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,8 @@ pub(crate) fn exec(
     }
     let agent = Agent::connect(&plan)?;
     let plain_lines = console.is_read_by_no_terminal();
-    let join = Join { saved: &saved, init: &init, plan: &plan, agent, exposed, plain_lines };
+    let root = own_root(&saved, &init, &config)?;
+    let join = Join { saved: &saved, init: &init, plan: &plan, agent, exposed, plain_lines, root };
     let (launched, early) = join.launch(request)?;
     let pid = launched.pid();
     tell(request, &sockets, &launched)?;
@@ -231,19 +233,6 @@ fn process_of(saved: &Saved, init: &OwnedFd, config: &Config, asked: Asked<'_>) 
     }
 }
 
-/// Looks at something in the container's root. What was seen counts only if the init has lived on:
-/// another process of its number has another root.
-fn in_root<T>(saved: &Saved, init: &OwnedFd, look: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let found = look(&PathBuf::from(format!("/proc/{}/root", saved.pid)));
-    let mut fds = [io::PollFd::new(init.as_raw_fd(), libc::POLLIN)];
-    io::poll(&mut fds, Some(0)).map_err(|e| Error::os("look at the container's init", e))?;
-    let [ended] = fds;
-    if ended.revents() != 0 {
-        return Err(Error::new(Kind::InvalidConfig, "cannot exec in a stopped container"));
-    }
-    found
-}
-
 /// Sockets that the caller named, connected before anything is made.
 struct Sockets {
     console: Option<UnixStream>,
@@ -304,6 +293,8 @@ struct Join<'a> {
     agent: Option<Agent<'a>>,
     exposed: bool,
     plain_lines: bool,
+    /// The container's root, where the mount namespace has another.
+    root: Option<OwnedFd>,
 }
 
 impl Join<'_> {
@@ -352,7 +343,13 @@ impl Join<'_> {
             network: None,
         };
         let mut armed = arm::all(plan, None, wiring)?;
-        let more = tasks.iter().chain(&into).chain([&pidfd]).map(AsRawFd::as_raw_fd);
+        let duplicate = |fd: &OwnedFd| {
+            io::duplicate(fd.as_fd())
+                .map_err(|e| Error::os("duplicate a descriptor", e))
+                .and_then(high)
+        };
+        let root = self.root.as_ref().map(duplicate).transpose()?;
+        let more = tasks.iter().chain(&into).chain(&root).chain([&pidfd]).map(AsRawFd::as_raw_fd);
         armed.kept.extend(more);
         armed.kept.sort_unstable();
         let foreign_ids = kinds.contains(&NamespaceKind::User);
@@ -368,6 +365,7 @@ impl Join<'_> {
             foreign_ids,
             cpus: plan.details.tuning.exec_affinity.0.map(Cpus::of),
             oom_score_adj,
+            root,
             armed,
         };
         let mask = signal::set_mask(signal::ALL).map_err(|e| Error::os("block signals", e))?;

@@ -10,6 +10,7 @@ use crate::child::detached::{EXITED, SIGNALLED, run_hook};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm;
 use crate::plan::detail::Hook;
+use crate::plan::oci::annotations::hook_files;
 use crate::plan::values::quote;
 use crate::sys::{fs, io};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -98,15 +99,32 @@ fn each(hooks: &[Hook], saved: &Saved, status: Status, on_failure: OnFailure<'_>
     let (state, output) = (memory()?, memory()?);
     let json = state_json(saved, status)?;
     let cwd = directory(saved)?;
+    let files = files(saved)?;
+    let outputs = files.each_ref().map(|file| Some(file.as_ref().unwrap_or(&output).as_raw_fd()));
     for (at, hook) in hooks.iter().enumerate() {
         fill(state.as_fd(), &json)?;
         fill(output.as_fd(), b"")?;
         fs::seek(state.as_fd(), 0, libc::SEEK_SET).map_err(|e| Error::os("rewind a file", e))?;
         let armed = arm::hook(hook)?;
-        run_hook(&armed, state.as_raw_fd(), Some(output.as_raw_fd()), None, Some(cwd.as_fd()))
+        run_hook(&armed, state.as_raw_fd(), outputs, None, Some(cwd.as_fd()))
             .or_else(|e| on_failure(at, hook, e.into_raw(), &printed(output.as_fd())))?;
     }
     Ok(())
+}
+
+/// The files that annotations send hooks' output and errors to, as in crun: appended to, and made where
+/// they are missing. A relative path counts from the bundle.
+pub(super) fn files(saved: &Saved) -> Result<[Option<OwnedFd>; 2]> {
+    let open = |path: &std::path::Path| {
+        let path = saved.bundle.join(path);
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
+        fs::open_at(fs::cwd(), &arm::c_path(&path)?, flags, 0o600).map_err(|e| {
+            let shown = quote(&path.to_string_lossy());
+            Error::os(format!("open {shown} for the output of hooks (run.oci.hooks)"), e)
+        })
+    };
+    let [out, err] = hook_files(&saved.annotations);
+    Ok([out.map(open).transpose()?, err.map(open).transpose()?])
 }
 
 /// Where hooks of the host begin: in the bundle, as in runc, or where that is gone in `/`.

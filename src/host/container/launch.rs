@@ -87,7 +87,7 @@ impl Launch<'_> {
         // The v1 hierarchies are joined by the child, and systemd moves it, so the namespace comes after.
         let late = self.cgroup_paths.unit.is_some()
             || self.cgroup_paths.paths.keys().any(|controller| !controller.is_empty());
-        let detached = self.detached(&d.hooks)?;
+        let detached = self.detached(&d.hooks, saved)?;
         let (state, output) = (copy(&detached.state)?, copy(&detached.output)?);
         let flags = clone_flags(plan, late);
         let list = |kinds: &dyn Fn(NamespaceKind) -> bool| -> Vec<ArmedJoin> {
@@ -160,7 +160,7 @@ impl Launch<'_> {
         Ok(launched)
     }
 
-    fn detached(&self, hooks: &crate::plan::detail::Hooks) -> Result<ArmedDetached> {
+    fn detached(&self, hooks: &crate::plan::detail::Hooks, saved: &Saved) -> Result<ArmedDetached> {
         let high = |fd| arm::out_of_the_way(fd, self.plan.details.preserved_fds);
         let listener = if self.starts { None } else { Some(listen(self.entry).and_then(high)?) };
         let list = |hooks: &[crate::plan::detail::Hook]| -> Result<Vec<_>> {
@@ -168,10 +168,12 @@ impl Launch<'_> {
         };
         let inside = !hooks.create_container.is_empty() || !hooks.start_container.is_empty();
         let memory = || hooks::memory().and_then(high);
+        let [out, err] = if inside { hooks::files(saved)? } else { [None, None] };
         Ok(ArmedDetached {
             listener,
             state: if inside { Some(memory()?) } else { None },
             output: if inside { Some(memory()?) } else { None },
+            files: [out.map(high).transpose()?, err.map(high).transpose()?],
             pause: !hooks.prestart.is_empty()
                 || !hooks.create_runtime.is_empty()
                 || !self.plan.details.net_devices.is_empty(),

@@ -19,6 +19,8 @@ pub(crate) mod exec;
 mod externals;
 mod foreground;
 mod hooks;
+mod in_place;
+mod inside;
 pub(crate) mod kill;
 mod launch;
 mod mountpoints;

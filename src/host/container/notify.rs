@@ -8,7 +8,7 @@
 
 use super::store::Entry;
 use crate::error::{Error, Kind, Result};
-use crate::plan::detail::{AttrBits, Mount, MountSource};
+use crate::plan::detail::{AttrBits, Mount, MountSource, SourceLink};
 use crate::plan::values::quote;
 use crate::plan::{MountStep, Plan};
 use crate::sys::io::{self, PollFd};
@@ -56,12 +56,14 @@ pub(super) fn plan(plan: &mut Plan, own: &Path) {
             source: own.join(DIR),
             recursive: false,
             ids: None,
+            link: SourceLink::Followed,
             kernel_only: false,
             within: None,
         },
         attrs: AttrBits { set, ..AttrBits::default() },
         propagation: Vec::new(),
         over_proc: false,
+        target_itself: false,
     };
     let is_mount = |step: &MountStep| matches!(step, MountStep::Mount(_));
     let at = plan.steps.iter().rposition(is_mount).map_or(0, |at| at + 1);

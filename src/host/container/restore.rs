@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::checkpoint::{EXTERNAL, STREAMS, common, directory, namespace, only_root};
+use super::checkpoint::{EXTERNAL, STREAMS, common, directory, namespace, only_root, own_mounts};
 use super::console::Console;
 use super::create::{self, Left, Made, Until};
 use super::criu_options::RestoreOptions;
@@ -70,7 +70,8 @@ fn make(
     only_root("restore")?;
     let prepared = create::prepare(id, request, true)?;
     let (plan, config) = (&prepared.plan, &prepared.config);
-    let sockets = create::sockets(request, plan, until == Until::Foreground)?;
+    own_mounts(config)?;
+    let sockets = create::sockets(request, &prepared, until == Until::Foreground)?;
     let images = Directory::open(&options.criu.images, "the image directory")?;
     let work = |path: &PathBuf| Directory::make(path, "the work directory", false);
     let work = options.criu.work.as_ref().map(work).transpose()?;
@@ -87,6 +88,7 @@ fn make(
         cgroup: &made,
         launched: None,
         kept: false,
+        mounts: None,
         own_pids,
         poststop: None,
     };

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::in_place::Before;
 use super::state::Saved;
 use super::store::Entry;
 use crate::error::{Error, Kind, Result};
@@ -21,6 +22,8 @@ pub(super) struct Undo<'a, P = Launched> {
     pub(super) own_pids: bool,
     /// Hooks of a container that was begun.
     pub(super) poststop: Option<(&'a [Hook], Saved)>,
+    /// What the host has had mounted, where the container mounts there too.
+    pub(super) mounts: Option<Before>,
 }
 
 impl<P> Undo<'_, P> {
@@ -38,6 +41,9 @@ impl<P> Drop for Undo<'_, P> {
         }
         // Kills and reaps the process.
         self.launched = None;
+        if let Some(before) = &self.mounts {
+            before.restore();
+        }
         // The error that brought us here is the one to be told; what cannot be removed now
         // `delete --force` finds by the state, which then stays. Who is in the cgroup although the
         // process has ended is somebody else's: two may have been given one path at once.

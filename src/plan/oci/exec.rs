@@ -132,7 +132,9 @@ pub fn plan(
     let mut warnings = Vec::new();
     let empty = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&empty);
-    let job = super::process::plan(process, linux, facts, asked, &mut warnings)?;
+    // What has no effect was told when the container was made.
+    let notes = super::annotations::read(&config.annotations, &mut Vec::new())?;
+    let job = super::process::plan(process, linux, &notes, facts, asked, &mut warnings)?;
     let mut terminal = job.terminal;
     // /dev/console is the init's.
     terminal.console = false;

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod annotations;
 pub mod exec;
 mod mounts;
 mod namespaces;
@@ -118,7 +119,9 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
     sizes(config, linux)?;
     unsupported(linux, asked)?;
     let (namespaces, spaces) = namespaces::plan(config, linux, facts)?;
-    let root = root(config, asked, &spaces)?;
+    let notes = annotations::read(&config.annotations, &mut warnings)?;
+    let root = root(config, asked)?;
+    foreign_mounts(linux, &root, &spaces, &mut warnings)?;
     let propagation = match linux.rootfs_propagation.as_str() {
         "" => None,
         name => Some(mounts::propagation(name).ok_or_else(|| {
@@ -128,8 +131,8 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
             )
         })?),
     };
-    let job = process::plan(process, linux, facts, asked, &mut warnings)?;
-    let steps = steps::steps(config, linux, asked, &spaces, process, &mut warnings)?;
+    let job = process::plan(process, linux, &notes, facts, asked, &mut warnings)?;
+    let steps = steps::steps(config, linux, asked, &spaces, &notes, process, &mut warnings)?;
     let plan = Plan {
         id: asked.id.to_owned(),
         hostname: config.hostname.clone(),
@@ -143,7 +146,7 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
         details: Details {
             shared: spaces.shared.clone(),
             joined: spaces.joined.clone(),
-            time_offsets: namespaces::time_offsets(linux, &namespaces)?,
+            time_offsets: namespaces::time_offsets(linux, &namespaces, notes.time_offset)?,
             domainname: Some(config.domainname.clone()).filter(|d| !d.is_empty()),
             sysctls: sysctl::plan(&linux.sysctl, config, &spaces)?,
             net_devices: netdevices::plan(&linux.net_devices, facts, asked, &spaces)?,
@@ -157,7 +160,11 @@ pub fn plan(config: &Config, facts: &Facts, asked: &Asked<'_>) -> Result<(Plan, 
             terminal: job.terminal,
             lifetime: Lifetime::Detached,
             preserved_fds: asked.preserved_fds,
-            root_change: if asked.no_pivot { RootChange::Chroot } else { RootChange::Pivot },
+            root_change: match (spaces.is_new(NamespaceKind::Mount), asked.no_pivot) {
+                (false, _) => RootChange::InPlace,
+                (true, true) => RootChange::Chroot,
+                (true, false) => RootChange::Pivot,
+            },
             root_propagation: propagation.filter(|p| p.flag != mounts::PRIVATE),
             exec_labels: job.labels,
             rootfs_in_place: true,
@@ -222,25 +229,50 @@ fn unsupported(linux: &spec::Linux, asked: &Asked<'_>) -> Result<()> {
     Ok(())
 }
 
-fn root(config: &Config, asked: &Asked<'_>, spaces: &namespaces::Spaces) -> Result<Root> {
+fn root(config: &Config, asked: &Asked<'_>) -> Result<Root> {
     let root = config
         .root
         .as_ref()
         .filter(|r| !r.path.as_os_str().is_empty())
         .ok_or_else(|| bad("config.json has no root.path", "name the root file system"))?;
-    if !spaces.is_new(NamespaceKind::Mount) {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "a container without a new mount namespace is not supported",
-        )
-        .hint("add {\"type\": \"mount\"} to linux.namespaces: its mounts would be the host's"));
-    }
     Ok(Root {
         source: RootSource::Directory(asked.bundle.join(&root.path)),
         read_only: root.readonly,
         idmap: false,
         guarded: false,
     })
+}
+
+/// A container in somebody else's mount namespace, the host's if none is named: it is told, and what
+/// makes no sense there is an error.
+fn foreign_mounts(
+    linux: &spec::Linux,
+    root: &Root,
+    spaces: &namespaces::Spaces,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if spaces.is_new(NamespaceKind::Mount) {
+        return Ok(());
+    }
+    let hint = "add {\"type\": \"mount\"} to linux.namespaces: its mounts are the host's";
+    let joined = spaces.is_private(NamespaceKind::Mount);
+    let restricted = !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty();
+    if !joined && restricted {
+        // runc's words, and its answer.
+        let text = "unable to restrict sys entries without a private MNT namespace";
+        return Err(bad(text, hint));
+    }
+    if !joined && spaces.user {
+        return Err(bad("a user namespace has no rights over the host's mounts", hint));
+    }
+    let RootSource::Directory(path) = &root.source else { return Ok(()) };
+    let whose = if joined { "those of the mount namespace that it joins" } else { "the host's" };
+    warnings.push(format!(
+        "the container has no mount namespace of its own: its mounts below {} are {whose} and stay \
+         there when it is deleted, and who has CAP_SYS_CHROOT in it can leave its root",
+        shown(path)
+    ));
+    Ok(())
 }
 
 fn hooks(config: &Config) -> Result<Hooks> {

@@ -5,7 +5,7 @@
 use super::spec;
 use super::{bad, shown};
 use crate::error::{Kind, Result};
-use crate::plan::detail::{AttrBits, Mount, MountIds, MountSource, Propagation};
+use crate::plan::detail::{AttrBits, Mount, MountIds, MountSource, Propagation, SourceLink};
 use std::path::{Component, Path, PathBuf};
 
 // linux/mount.h, for mount_setattr(2)
@@ -110,6 +110,9 @@ struct Options {
     bind: Option<bool>,
     idmap: Option<bool>,
     copy_up: bool,
+    copy_link: bool,
+    source_itself: bool,
+    target_itself: bool,
     rest: Vec<(String, Option<String>)>,
 }
 
@@ -139,6 +142,9 @@ fn read(list: &[String]) -> Options {
                 "idmap" => o.idmap = Some(false),
                 "ridmap" => o.idmap = Some(true),
                 "tmpcopyup" => o.copy_up = true,
+                "copy-symlink" => o.copy_link = true,
+                "src-nofollow" => o.source_itself = true,
+                "dest-nofollow" => o.target_itself = true,
                 word if NOTHING.contains(&word) || word.is_empty() => {}
                 word => o.rest.push(match word.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -187,10 +193,21 @@ impl Options {
     }
 }
 
+/// What is this runtime's own, much of it crun's (crun(1)).
+const OWN: &[&str] = &[
+    "bind",
+    "rbind",
+    "idmap",
+    "ridmap",
+    "tmpcopyup",
+    "copy-symlink",
+    "src-nofollow",
+    "dest-nofollow",
+];
+
 /// All options that mean something here, sorted: what else there is goes to the file system.
 pub(super) fn known() -> Vec<String> {
-    let own = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"];
-    let plain = own.iter().chain(OF_THE_FILE_SYSTEM).chain(NOTHING).map(|o| (*o).to_owned());
+    let plain = OWN.iter().chain(OF_THE_FILE_SYSTEM).chain(NOTHING).map(|o| (*o).to_owned());
     let twice = ATTRIBUTES.iter().map(|(name, ..)| *name);
     let twice = twice.chain(PROPAGATIONS.iter().map(|(name, _)| *name));
     let mut all: Vec<String> =
@@ -250,13 +267,14 @@ pub(super) fn mount(
     let of_bind = options.of_bind();
     let bind = options.bind.or((m.kind == "bind").then_some(false));
     let over_proc = place_in_proc(&target, m, bind.is_some())?;
-    if target == Path::new("/") {
+    if target == Path::new("/") && NOT_A_ROOT.contains(&m.kind.as_str()) && bind.is_none() {
         return Err(bad(
-            "nothing may be mounted on the root of the container",
+            format!("a file system of the type {} cannot be the root of a container", m.kind),
             "the root file system is root.path",
         )
         .with_kind(Kind::Refused));
     }
+    links(&options, bind.is_some(), &target)?;
     let mapped = !m.uid_mappings.is_empty() || !m.gid_mappings.is_empty();
     if mapped && (m.uid_mappings.is_empty() || m.gid_mappings.is_empty()) {
         return Err(bad(
@@ -307,7 +325,21 @@ pub(super) fn mount(
                 )
                 .with_kind(Kind::Refused));
             }
-            MountSource::Bind { source, recursive, ids, kernel_only, within }
+            let link = match (options.copy_link, options.source_itself) {
+                (true, _) => SourceLink::Copied,
+                (_, true) => SourceLink::Mounted,
+                _ => SourceLink::Followed,
+            };
+            if link != SourceLink::Followed && within.is_some() {
+                return Err(bad(
+                    format!(
+                        "the source of the mount on {} is in the container's own root",
+                        shown(&target)
+                    ),
+                    "copy-symlink and src-nofollow are for what is elsewhere on the host",
+                ));
+            }
+            MountSource::Bind { source, recursive, ids, link, kernel_only, within }
         }
         None if mapped || options.idmap.is_some() => {
             return Err(bad(
@@ -347,7 +379,8 @@ pub(super) fn mount(
     {
         propagation.push(default);
     }
-    Ok(Mount { target, source, attrs, propagation, over_proc })
+    let target_itself = options.target_itself;
+    Ok(Mount { target, source, attrs, propagation, over_proc, target_itself })
 }
 
 /// The part of a path of the host's that is below the root, by its names. One with `..` in it may
@@ -355,6 +388,33 @@ pub(super) fn mount(
 fn within<'p>(root: &Path, path: &'p Path) -> Option<&'p Path> {
     let plain = path.components().all(|part| part != Component::ParentDir);
     path.strip_prefix(root).ok().filter(|_| plain && root.parent().is_some())
+}
+
+/// What of the kernel's is no root: there is nothing in it that a program could be.
+const NOT_A_ROOT: &[&str] = &["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
+
+/// Options about symlinks.
+fn links(options: &Options, bind: bool, target: &Path) -> Result<()> {
+    let (copied, itself) = (options.copy_link, options.source_itself || options.target_itself);
+    if copied && itself {
+        return Err(bad(
+            format!(
+                "the mount on {}: copy-symlink does not go with src-nofollow or dest-nofollow",
+                shown(target)
+            ),
+            "leave one of them away",
+        ));
+    }
+    if (copied || itself) && !bind {
+        return Err(bad(
+            format!(
+                "copy-symlink, src-nofollow and dest-nofollow are for bind mounts, and {} is none",
+                shown(target)
+            ),
+            "leave them away",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether it covers a procfs or a part of it. Only a procfs itself may, and a few files; anything
@@ -434,7 +494,24 @@ mod tests {
         assert_eq!(within(Path::new("/"), Path::new("/x")), None);
         assert_eq!(one("/bundle/rootfs/x/y", "tmpfs", &[]).unwrap().target, Path::new("/x/y"));
         assert!(one("/bundle/rootfs/proc/self/attr", "bind", &[]).is_err());
-        assert!(one("/bundle/rootfs", "bind", &[]).is_err());
+        assert_eq!(one("/bundle/rootfs", "bind", &[]).unwrap().target, Path::new("/"));
+        assert!(one("/bundle/rootfs", "proc", &[]).is_err());
+    }
+
+    #[test]
+    fn options_about_symlinks_are_for_bind_mounts() {
+        let itself = ["bind", "src-nofollow", "dest-nofollow"];
+        let m = one("/a", "", &itself).unwrap();
+        let MountSource::Bind { link: SourceLink::Mounted, .. } = m.source else { panic!() };
+        assert!(m.target_itself);
+        let m = one("/a", "", &["rbind", "copy-symlink"]).unwrap();
+        let MountSource::Bind { link: SourceLink::Copied, .. } = m.source else { panic!() };
+        for options in [["copy-symlink", "size=1"], ["bind", "copy-symlink"]] {
+            let both = [options.as_slice(), &["src-nofollow"]].concat();
+            assert!(one("/a", "tmpfs", &both).is_err());
+        }
+        assert!(one("/a", "tmpfs", &["copy-symlink"]).is_err());
+        assert!(one("/a", "tmpfs", &["dest-nofollow"]).is_err());
     }
 
     #[test]
@@ -446,8 +523,8 @@ mod tests {
             ("/proc/sys", "bind"),
             ("/x/../proc/1", "bind"),
             ("/proc/meminfo/..", "tmpfs"),
-            ("/", "tmpfs"),
-            ("/..", "bind"),
+            ("/", "proc"),
+            ("/..", "cgroup"),
         ] {
             assert!(one(target, kind, &[]).is_err(), "{kind} on {target}");
         }

@@ -186,17 +186,27 @@ fn check_maps(name: &str, list: &[IdMap]) -> Result<()> {
 }
 
 /// Lines for /proc/PID/timens_offsets.
-pub(super) fn time_offsets(linux: &spec::Linux, namespaces: &Namespaces) -> Result<Option<String>> {
-    if linux.time_offsets.is_empty() {
+pub(super) fn time_offsets(
+    linux: &spec::Linux,
+    namespaces: &Namespaces,
+    annotated: Option<String>,
+) -> Result<Option<String>> {
+    if linux.time_offsets.is_empty() && annotated.is_none() {
         return Ok(None);
+    }
+    if !linux.time_offsets.is_empty() && annotated.is_some() {
+        return Err(bad(
+            "there are both linux.timeOffsets and the annotation run.oci.timens_offset",
+            "leave the annotation away",
+        ));
     }
     if !namespaces.time {
         return Err(bad(
-            "linux.timeOffsets needs a new time namespace",
+            "offsets of clocks (linux.timeOffsets) need a new time namespace",
             "add {\"type\": \"time\"} to linux.namespaces",
         ));
     }
-    let mut lines = String::new();
+    let mut lines = annotated.unwrap_or_default();
     for (clock, offset) in &linux.time_offsets {
         if !["monotonic", "boottime"].contains(&clock.as_str()) || offset.nanosecs >= 1_000_000_000
         {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::annotations::Annotations;
 use super::{Asked, bad, spec};
 use crate::error::{Error, Kind, Result};
 use crate::plan::caps::{self, CapSets};
@@ -12,6 +13,7 @@ use crate::plan::seccomp::{self, Arch, Extra};
 use crate::plan::values::{escape, quote};
 use crate::plan::{Process, Seccomp, SeccompWhen};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// The parts of the plan that follow.
@@ -25,6 +27,7 @@ pub(super) struct Job {
 pub(super) fn plan(
     p: &spec::Process,
     linux: &spec::Linux,
+    notes: &Annotations,
     facts: &Facts,
     asked: &Asked<'_>,
     warnings: &mut Vec<String>,
@@ -56,10 +59,10 @@ pub(super) fn plan(
         cwd: p.cwd.clone(),
         uid: p.user.uid,
         gid: p.user.gid,
-        groups: groups(p, linux, facts)?,
+        groups: groups(p, linux, facts, notes, warnings)?,
         caps,
         no_new_privs: p.no_new_privileges,
-        seccomp: filter(linux.seccomp.as_ref(), p.no_new_privileges, warnings)?,
+        seccomp: filter(linux.seccomp.as_ref(), notes, p.no_new_privileges, warnings)?,
         rlimits: limits(&p.rlimits)?,
         umask: p.user.umask.unwrap_or(0o022),
         init: false,
@@ -99,8 +102,25 @@ fn environment(env: &[String]) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// All supplementary groups. An ordinary user whose namespace maps one id cannot set any.
-fn groups(p: &spec::Process, linux: &spec::Linux, facts: &Facts) -> Result<Option<Vec<u32>>> {
+/// All supplementary groups; `None`: the caller's stay. An ordinary user whose namespace maps one id
+/// cannot set any.
+fn groups(
+    p: &spec::Process,
+    linux: &spec::Linux,
+    facts: &Facts,
+    notes: &Annotations,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<u32>>> {
+    if notes.keep_groups {
+        if !p.user.additional_gids.is_empty() {
+            warnings.push(
+                "process.user.additionalGids has no effect: run.oci.keep_original_groups keeps the \
+                 caller's groups"
+                    .to_owned(),
+            );
+        }
+        return Ok(None);
+    }
     let single = !facts.privileged
         && linux.uid_mappings.iter().all(|m| m.size == 1)
         && linux.uid_mappings.len() == 1;
@@ -187,6 +207,7 @@ fn limits(list: &[spec::Rlimit]) -> Result<Vec<Rlimit>> {
 
 fn filter(
     spec: Option<&LinuxSeccomp>,
+    notes: &Annotations,
     no_new_privs: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Seccomp> {
@@ -200,7 +221,18 @@ fn filter(
         asking: None,
         execs: 0,
     };
+    if let Some(program) = &notes.filter {
+        // Whatever the kernel makes of it: linux.seccomp is not looked at, as in crun.
+        let name = "run.oci.seccomp_bpf_data".to_owned();
+        return Ok(Seccomp { name, filter: program.clone(), ..none });
+    }
     let Some(spec) = spec else { return Ok(none) };
+    let mut spec = Cow::Borrowed(spec);
+    let path = spec.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
+    if let (None, Some(receiver)) = (path, &notes.receiver) {
+        spec.to_mut().set_listener_path(Some(receiver.clone()));
+    }
+    let spec = &*spec;
     let rules = spec.syscalls().as_ref().is_some_and(|s| !s.is_empty());
     if spec.default_action() == LinuxSeccompAction::ScmpActAllow && !rules {
         return Ok(none);
@@ -215,9 +247,17 @@ fn filter(
             asking.flags |= seccomp::SPEC_ALLOW;
         }
     }
+    if let Some(unknown) = compiled.warnings.iter().find(|w| is_unknown_call(w))
+        && notes.fail_unknown_calls
+    {
+        return Err(bad(
+            format!("linux.seccomp: {unknown}, and run.oci.seccomp_fail_unknown_syscall is set"),
+            "correct the name, or take the annotation out",
+        ));
+    }
     // A profile names calls of every architecture and kernel: those that this one has not are no news, and
     // runc tells of them in its debug log only.
-    let news = compiled.warnings.iter().filter(|w| !w.starts_with("unknown system call"));
+    let news = compiled.warnings.iter().filter(|w| !is_unknown_call(w));
     warnings.extend(news.map(|w| format!("linux.seccomp: {w}")));
     Ok(Seccomp {
         name: "linux.seccomp".to_owned(),
@@ -226,6 +266,10 @@ fn filter(
         asking: compiled.asking,
         ..none
     })
+}
+
+fn is_unknown_call(warning: &str) -> bool {
+    warning.starts_with("unknown system call")
 }
 
 fn tuning(p: &spec::Process, linux: &spec::Linux) -> Result<Tuning> {

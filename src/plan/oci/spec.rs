@@ -233,6 +233,13 @@ spec! {
 }
 
 impl Config {
+    /// Whether it has a new mount namespace.
+    #[must_use]
+    pub fn owns_mounts(&self) -> bool {
+        let list = self.linux.iter().flat_map(|l| &l.namespaces);
+        list.into_iter().any(|n| n.kind == "mount" && n.path.as_os_str().is_empty())
+    }
+
     /// Whether it asks for a label of a security module.
     #[must_use]
     pub fn has_label(&self) -> bool {

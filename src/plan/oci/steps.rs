@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use super::annotations::Annotations;
 use super::{Asked, bad, mounts, namespaces, shown, spec};
 use crate::error::Result;
-use crate::plan::detail::{self, MountSource};
+use crate::plan::detail::{self, MountSource, NamespaceKind};
 use crate::plan::values::quote;
 use crate::plan::{Attrs, BindIds, Existing, Expect, MountStep};
 use spec::Config;
@@ -18,6 +19,7 @@ pub(super) fn steps(
     linux: &spec::Linux,
     asked: &Asked<'_>,
     spaces: &namespaces::Spaces,
+    notes: &Annotations,
     process: &spec::Process,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<MountStep>> {
@@ -27,8 +29,19 @@ pub(super) fn steps(
     let (mut own_dev, mut read_only_dev) = (true, false);
     let root = config.root.as_ref().map(|r| mounts::clean(&asked.bundle.join(&r.path)));
     let root = root.unwrap_or_default();
+    let mut forced = forced_cgroup(notes, spaces)?;
     for m in &config.mounts {
         let mut mount = mounts::mount(m, (asked.bundle, &root), inherited, warnings)?;
+        if forced.as_ref() == Some(&mount.target) {
+            mount.source = MountSource::CgroupOfSystemd;
+            forced = None;
+        }
+        if mount.target == Path::new("/") && !steps.is_empty() {
+            return Err(bad(
+                "a mount on the root of the container covers those before it",
+                "put it first in mounts",
+            ));
+        }
         let is_bind = matches!(mount.source, MountSource::Bind { .. });
         if is_bind && mount.target == Path::new("/dev") {
             own_dev = false;
@@ -39,6 +52,12 @@ pub(super) fn steps(
             read_only_dev = true;
         }
         steps.push(MountStep::Mount(Box::new(mount)));
+    }
+    if let Some(path) = forced {
+        return Err(bad(
+            format!("run.oci.systemd.force_cgroup_v1: there is no mount on {}", shown(&path)),
+            "name the destination of one of the mounts",
+        ));
     }
     let bind = spaces.user || asked.in_user_namespace;
     devices(&mut steps, linux, own_dev, bind)?;
@@ -69,11 +88,22 @@ pub(super) fn steps(
     Ok(steps)
 }
 
+/// Where the v1 hierarchy of systemd is to be. In the host's cgroup namespace it would show all of
+/// it, and a host without one would get it by the mount.
+fn forced_cgroup(notes: &Annotations, spaces: &namespaces::Spaces) -> Result<Option<PathBuf>> {
+    match &notes.cgroup_v1 {
+        Some(_) if !spaces.is_new(NamespaceKind::Cgroup) => Err(bad(
+            "run.oci.systemd.force_cgroup_v1 needs a new cgroup namespace: it would show the host's",
+            "add {\"type\": \"cgroup\"} to linux.namespaces",
+        )),
+        path => Ok(path.as_deref().map(mounts::clean)),
+    }
+}
+
 /// Moves the mount of the cgroups behind all else, unless one of the others is above or below it:
 /// they are made meanwhile, and nothing waits for them earlier than it must.
 fn cgroups_last(steps: &mut Vec<MountStep>) {
-    let is_cgroup =
-        |step: &MountStep| matches!(step, MountStep::Mount(m) if m.source == MountSource::Cgroup);
+    let is_cgroup = |step: &MountStep| matches!(step, MountStep::Mount(m) if m.source.is_cgroup());
     let Some(at) = steps.iter().position(is_cgroup) else { return };
     let own = steps.get(at).map_or(Path::new("/"), MountStep::target);
     let related = |step: &MountStep| {
