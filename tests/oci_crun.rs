@@ -449,3 +449,157 @@ fn a_capability_may_be_inheritable_alone_whoever_the_user_is() {
         assert_eq!(status_line(&text, set), format!("{value:016x}"), "{set}");
     }
 }
+
+/// Full mappings, in a new user namespace.
+fn all_ids(c: &mut Value, first: u32) {
+    let spaces = c["linux"]["namespaces"].as_array_mut().unwrap();
+    spaces.push(json!({"type": "user"}));
+    let all = json!([{"containerID": 0, "hostID": first, "size": 65536}]);
+    c["linux"]["uidMappings"] = all.clone();
+    c["linux"]["gidMappings"] = all;
+}
+
+/// Calls `mounts` with this list.
+fn mounts(c: &Bundle, verb: &str, list: &Value) -> (bool, String) {
+    let file = c.scratch.join("mounts.json");
+    std::fs::write(&file, list.to_string()).unwrap();
+    let o = c.call(&["mounts", verb, "ID", file.to_str().unwrap()]);
+    (o.status.success(), String::from_utf8(o.stderr).unwrap())
+}
+
+#[test]
+fn mounts_are_made_in_a_running_container_and_taken_away() {
+    need_root!();
+    let host = support::Scratch::new();
+    std::fs::write(host.join("file"), "of the host\n").unwrap();
+    let own = [false, true];
+    for user_namespace in own {
+        let c = Bundle::new(|c| {
+            if user_namespace {
+                all_ids(c, 100_000);
+            }
+            push_mount(c, json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs"}));
+        });
+        if user_namespace {
+            chown_all(c.rootfs(), 100_000);
+        }
+        std::fs::create_dir(c.rootfs().join("data")).unwrap();
+        let c = c.start();
+        let list = json!([
+            {"destination": "/data/host", "type": "bind", "source": host.path(), "options": ["bind", "ro"]},
+            {"destination": "/data/host/../tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=64k"]},
+        ]);
+        let before = c.exec(&["cat", "/proc/self/mountinfo"]);
+        let (ok, said) = mounts(&c, "add", &list);
+        assert!(ok, "{said}");
+        assert_eq!(c.exec(&["cat", "/data/host/file"]), "of the host\n");
+        let table = c.exec(&["cat", "/proc/self/mountinfo"]);
+        assert!(table.contains(" /data/tmp ") && table.contains("size=64k"), "{table}");
+        let line = table.lines().find(|l| l.contains(" /data/host ")).unwrap();
+        assert!(line.contains(" ro,") || line.contains(" ro "), "{line}");
+        // The configuration's mounts are not for it, and what is not mounted is told.
+        let of_the_configuration = json!([{"destination": "/data"}]);
+        assert!(mounts(&c, "remove", &of_the_configuration).1.contains("the configuration's"));
+        let (ok, said) = mounts(&c, "remove", &list);
+        assert!(ok, "{said}");
+        assert_eq!(c.exec(&["cat", "/proc/self/mountinfo"]), before);
+        assert!(mounts(&c, "remove", &list).1.contains("nothing is mounted there"));
+        // All or nothing.
+        let second_fails = json!([
+            {"destination": "/data/tmp", "type": "tmpfs"},
+            {"destination": "/data/other", "type": "tmpfs", "options": ["nonsense=1"]},
+        ]);
+        let (ok, said) = mounts(&c, "add", &second_fails);
+        assert!(!ok && said.contains("/data/other"), "{said}");
+        assert_eq!(c.exec(&["cat", "/proc/self/mountinfo"]), before);
+        let missing = json!([{"destination": "/x", "type": "bind", "source": "/nowhere/at/all"}]);
+        assert!(mounts(&c, "add", &missing).1.contains("/nowhere/at/all"));
+        assert!(mounts(&c, "swap", &missing).1.contains("neither add nor remove"));
+    }
+    let c = Bundle::new(|c| c["process"]["args"] = json!(["true"]));
+    c.ok(&["run", "--keep", "ID"]);
+    assert!(mounts(&c, "add", &json!([])).1.contains("does not run"));
+}
+
+fn chown_all(dir: &Path, id: u32) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        std::os::unix::fs::lchown(&path, Some(id), Some(id)).unwrap();
+        if path.is_dir() && !path.is_symlink() {
+            chown_all(&path, id);
+        }
+    }
+    std::os::unix::fs::lchown(dir, Some(id), Some(id)).unwrap();
+}
+
+/// A container that has put symlinks in the way gets the mount in its own root, and what hides something
+/// from it stays.
+#[test]
+fn symlinks_of_a_running_container_lead_a_mount_nowhere_else() {
+    need_root!();
+    let host = support::Scratch::new();
+    let c = Bundle::new(|c| c["linux"]["maskedPaths"] = json!(["/hidden/secret"]));
+    std::fs::create_dir(c.rootfs().join("hidden")).unwrap();
+    std::fs::write(c.rootfs().join("hidden/secret"), "secret\n").unwrap();
+    std::os::unix::fs::symlink(
+        format!("../../../..{}", host.path().display()),
+        c.rootfs().join("out"),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink("/proc", c.rootfs().join("kernel")).unwrap();
+    std::os::unix::fs::symlink("/hidden", c.rootfs().join("added")).unwrap();
+    let c = c.start();
+    let tmpfs = |target: &str| json!([{"destination": target, "type": "tmpfs"}]);
+    let table = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = table();
+    let (ok, said) = mounts(&c, "add", &tmpfs("/out/here"));
+    assert!(ok, "{said}");
+    assert!(!host.join("here").exists() && table() == before);
+    assert!(
+        c.exec(&["cat", "/proc/self/mountinfo"])
+            .contains(&format!("{}/here", host.path().display()))
+    );
+    let (ok, said) = mounts(&c, "add", &tmpfs("/kernel/sys"));
+    assert!(!ok && said.contains("/kernel/sys"), "{said}");
+    let (ok, said) = mounts(&c, "remove", &tmpfs("/added/secret"));
+    assert!(!ok && said.contains("without symlinks"), "{said}");
+    assert_eq!(c.exec(&["cat", "/hidden/secret"]), "");
+}
+
+/// In a user namespace no node can be made: one that the host has not is made outside, for this container
+/// alone.
+#[test]
+fn a_device_that_the_host_has_not_is_made_for_a_user_namespace_too() {
+    need_root!();
+    let device = json!([
+        {"path": "/dev/own", "type": "c", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o644},
+        {"path": "/dev/block", "type": "b", "major": 7, "minor": 77},
+    ]);
+    let c = Bundle::new(|c| {
+        all_ids(c, 100_000);
+        c["linux"]["devices"] = device.clone();
+        let script = "ls -ln /dev/own /dev/block; head -c 3 /dev/own | wc -c";
+        c["process"]["args"] = json!(["sh", "-c", script]);
+        c["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "r"}]);
+    });
+    let _ = std::os::unix::fs::symlink("busybox", c.rootfs().join("bin/ls"));
+    chown_all(c.rootfs(), 100_000);
+    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let (ok, text) = run(&c);
+    let line = |name: &str| {
+        let line = text.lines().find(|l| l.ends_with(name)).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(ok && text.ends_with("3\n"), "{text}");
+    assert!(line("/dev/own").starts_with("crw-r--r-- 1 10 11 1, 5 "), "{text}");
+    assert!(line("/dev/block").starts_with("brw-rw-rw- 1 0 0 7, 77 "), "{text}");
+    assert!(!Path::new("/dev/own").exists());
+    assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    // An owner that the container has not is an error.
+    let c = Bundle::new(|c| {
+        all_ids(c, 100_000);
+        c["linux"]["devices"] =
+            json!([{"path": "/dev/own", "type": "c", "major": 1, "minor": 5, "uid": 70000}]);
+    });
+    assert!(c.fails(&["run", "ID"]).contains("70000"));
+}

@@ -155,3 +155,40 @@ fn a_mount_namespace_is_joined_and_those_who_are_in_it_keep_their_root() {
     let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!host.contains(c.rootfs().to_str().unwrap()));
 }
+
+/// Root of a user namespace has every right over the mounts of its own, but for those that the host has
+/// locked: what is added while the container runs is no way around that.
+#[test]
+fn what_the_host_has_read_only_stays_so_in_a_mount_that_is_added() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        let ids = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        c["linux"]["uidMappings"] = ids.clone();
+        c["linux"]["gidMappings"] = ids;
+        for set in ["bounding", "effective", "permitted"] {
+            c["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN"]);
+        }
+    });
+    let _ = std::os::unix::fs::symlink("busybox", c.rootfs().join("bin/mount"));
+    let shared = c.dir().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let list =
+        json!([{"destination": "/added", "type": "bind", "source": shared, "options": ["bind"]}]);
+    std::fs::write(c.dir().join("list.json"), list.to_string()).unwrap();
+    let text = apart(
+        &c,
+        "set -e
+        mount --bind shared shared
+        mount -o remount,bind,ro shared
+        $S run -d $ID </dev/null >said 2>&1 || { cat said; exit 1; }
+        $S mounts add $ID list.json
+        $S exec $ID sh -c 'echo >/added/x' && echo written || echo refused
+        $S exec $ID mount -o remount,bind,rw /added && echo opened || echo locked
+        $S exec $ID sh -c 'echo >/added/x' && echo written || echo refused
+        $S delete --force $ID",
+    );
+    let said: Vec<&str> =
+        text.lines().filter(|l| ["written", "refused", "opened", "locked"].contains(l)).collect();
+    assert_eq!(said, ["refused", "locked", "refused"], "{text}");
+}

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod amend;
 pub(crate) mod append;
 mod copy_up;
 pub mod criu;
@@ -25,6 +26,7 @@ mod mask;
 pub mod mounts;
 pub mod namespaces;
 pub(crate) mod network;
+pub mod node;
 pub mod place;
 mod places;
 mod privs;

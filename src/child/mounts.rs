@@ -8,7 +8,7 @@
 use super::place::Place;
 use super::rootfs::{Options, PROC_SUPER_MAGIC, Target, Tree, Work};
 use super::sources::{Opened, open_tree};
-use super::{At, Done, join_cgroups};
+use super::{At, Done, Failure, join_cgroups};
 use crate::sys::fs::{self, Resolve};
 use crate::sys::mount::{self, FsContext, attr};
 use crate::sys::{self, Errno, io};
@@ -96,7 +96,7 @@ impl<'a> Work<'a> {
             ArmedSource::Cgroup { hierarchies, links, anew } => {
                 // What is mounted shows the cgroup that its maker is in.
                 self.inbox.fill(self.socket).at(Step::Handshake)?;
-                join_cgroups(self.armed)?;
+                join_cgroups(self.armed.ok_or(Failure(Step::Mount, 0, Errno(libc::EINVAL)))?)?;
                 self.cgroups(m, hierarchies, links, *anew)
             }
             source => {

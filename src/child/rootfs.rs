@@ -99,14 +99,15 @@ pub enum ArmedStep {
 
 /// What the steps work with.
 pub(super) struct Work<'a> {
-    pub(super) armed: &'a Armed,
+    /// `None`: the container runs already.
+    pub(super) armed: Option<&'a Armed>,
     /// A network namespace in the making.
     pub(super) network: &'a mut Option<Network>,
     pub(super) inbox: &'a Inbox,
     pub(super) socket: BorrowedFd<'a>,
-    root: BorrowedFd<'a>,
+    pub(super) root: BorrowedFd<'a>,
     /// What was mounted over it, and is the root now.
-    cover: Option<Opened>,
+    pub(super) cover: Option<Opened>,
     pub(super) pool: Option<BorrowedFd<'a>>,
     /// A mount that hides a file, and one that hides a directory: the first of each is made, the
     /// others are copies of it.
@@ -165,7 +166,7 @@ pub(super) fn build<'a>(
     let pool = pool.as_ref().map(AsFd::as_fd);
     let (root, on_old_root) = open_root(armed, socket, host.as_fd(), pool)?;
     let mut work = Work {
-        armed: all,
+        armed: Some(all),
         network,
         inbox: &armed.inbox,
         socket,

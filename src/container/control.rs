@@ -4,7 +4,7 @@
 
 use super::Container;
 use crate::error::Result;
-use crate::host::container::control;
+use crate::host::container::{amend, control};
 use oci_spec::runtime::LinuxResources;
 use serde::Serialize;
 use std::time::Duration;
@@ -65,6 +65,26 @@ impl Container {
     /// It has ended, has no cgroup of that controller, or the kernel refuses the value.
     pub fn update(&self, resources: &LinuxResources) -> Result<Vec<String>> {
         control::update(&self.inner, resources)
+    }
+
+    /// Makes mounts in it, of a JSON list as config.json has them: bind mounts with absolute sources and
+    /// file systems such as tmpfs. All are made, or none. Returns what of it has no effect.
+    ///
+    /// With `may_restart` the calling program may be executed anew, as of
+    /// [`Runtime::may_restart`](super::Runtime::may_restart).
+    ///
+    /// # Errors
+    /// The list makes no sense, it does not run, or one cannot be made.
+    pub fn add_mounts(&self, json: &[u8], may_restart: bool) -> Result<Vec<String>> {
+        amend::add(&self.inner, json, may_restart)
+    }
+
+    /// Takes away what was mounted so on the destinations of such a list, the last first.
+    ///
+    /// # Errors
+    /// One is a mount of its configuration, or nothing is mounted there. Those before it are gone then.
+    pub fn remove_mounts(&self, json: &[u8], may_restart: bool) -> Result<()> {
+        amend::remove(&self.inner, json, may_restart)
     }
 
     /// What it has used so far.

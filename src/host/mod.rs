@@ -19,6 +19,7 @@ pub(crate) mod klog;
 pub(crate) mod launch;
 pub(crate) mod missing;
 pub(crate) mod netlink;
+mod nodes;
 pub(crate) mod probe;
 pub(crate) mod pump;
 pub(crate) mod reason;

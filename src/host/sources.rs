@@ -10,6 +10,7 @@ use crate::child::rootfs::Tree;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::host::arm::c_path;
 use crate::host::idmap::{self, MountNamespaces};
+use crate::host::nodes;
 use crate::plan::detail::{MountIds, MountSource};
 use crate::plan::formats::mountinfo;
 use crate::plan::ids::{self, IdMap};
@@ -222,6 +223,9 @@ impl Copier<'_> {
             Some(fs::open_at(fs::cwd(), &path, libc::O_PATH, 0).map_err(open)?)
         };
         let tree = match (seen, &found) {
+            (Some(Err(e)), _) if e.0 == libc::ENOENT => {
+                self.make_node(source, &shown, covered(e))?
+            }
             (Some(seen), _) => seen.map_err(covered)?,
             (_, None) if source.itself => {
                 mount::clone_tree_itself(fs::cwd(), &path, source.recursive).map_err(open)?
@@ -244,6 +248,14 @@ impl Copier<'_> {
             self.map_by(&tree, maps, &shown)?;
         }
         Ok((tree, directory))
+    }
+
+    /// A device node that the host has not; anything else cannot be had.
+    fn make_node(&self, source: &Pending<'_>, shown: &str, missing: Error) -> Result<OwnedFd> {
+        match (source.expect, self.user) {
+            (Expect::Node(node), Some(user)) => nodes::make(&node, user, shown),
+            _ => Err(missing),
+        }
     }
 
     /// The id mapping that was asked for, or that of the namespace where none was given.
@@ -355,7 +367,18 @@ fn check(fd: &OwnedFd, wanted: &Pending<'_>, shown: &str) -> Result<fs::Stat> {
         }
         Expect::FileOrDirectory if wanted.guarded => refuse_kernel_files(fd, shown).map(|()| seen),
         Expect::FileOrDirectory => Ok(seen),
-        Expect::CharDevice(..) | Expect::Any => Ok(seen),
+        // What is not there is made; what is there may be another block device, as in runc.
+        Expect::Node(node)
+            if node.kind == libc::S_IFCHR
+                && (!seen.is(libc::S_IFCHR)
+                    || seen.rdev != libc::makedev(node.major, node.minor)) =>
+        {
+            Err(Error::new(
+                Kind::Refused,
+                format!("{shown} is not the character device {}:{}", node.major, node.minor),
+            ))
+        }
+        Expect::CharDevice(..) | Expect::Node(_) | Expect::Any => Ok(seen),
     }
 }
 

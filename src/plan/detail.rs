@@ -312,6 +312,27 @@ pub struct Device {
     pub gid: u32,
 }
 
+/// What a device node is, without where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // as in [`Device`]
+pub struct Node {
+    pub kind: u32,
+    pub major: u32,
+    pub minor: u32,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Device {
+    /// What it is.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        let Device { kind, major, minor, mode, uid, gid, .. } = *self;
+        Node { kind, major, minor, mode, uid, gid }
+    }
+}
+
 /// The parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {

@@ -176,6 +176,7 @@ impl Form {
                     Expect::CharDevice(major, minor) => {
                         self.put("expect", format!("device {major} {minor}"));
                     }
+                    Expect::Node(node) => self.put("expect", format!("{node:?}")),
                     Expect::Any => self.put("expect", "any"),
                 }
                 self.put("optional", optional);

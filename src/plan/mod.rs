@@ -308,6 +308,8 @@ pub enum Expect {
     /// The character device with these numbers, so that a planted file is never taken for
     /// /dev/null (CVE-2025-31133).
     CharDevice(u32, u32),
+    /// The device node, or nothing: then one is made.
+    Node(detail::Node),
     /// Anything.
     Any,
 }

@@ -15,6 +15,7 @@ mod json;
 mod known;
 mod life;
 mod log;
+mod mounts;
 mod ps;
 mod restore;
 mod spec;
@@ -160,7 +161,9 @@ pub(super) fn main(program: Program, args: &[OsString]) -> u8 {
     if matches!(&*name, "help" | "h") {
         return help(program, rest.first(), &log);
     }
-    let Some(verb) = verbs::find(&name) else {
+    // By the name runc it has runc's verbs alone.
+    let foreign = |verb: &&Verb| program == Program::Runc && verb.name == "mounts";
+    let Some(verb) = verbs::find(&name).filter(|verb| !foreign(verb)) else {
         let error = invalid(format!("No help topic for '{}'", escape(&name)));
         let error = match nearest(&name, names()) {
             Some(near) => error.hint(format!("did you mean {near}?")),
@@ -323,6 +326,7 @@ fn run(context: &Context, verb: &Verb, parsed: &Parsed) -> Result<u8> {
         "pause" => events::pause(context, parsed),
         "resume" => events::resume(context, parsed),
         "events" => events::events(context, parsed),
+        "mounts" => mounts::mounts(context, parsed),
         "update" => update::update(context, parsed),
         "spec" => spec::run(parsed),
         "features" => Ok(features::features()),

@@ -166,6 +166,12 @@ pub(super) const VERBS: &[Verb] = &[
         options: &[FORMAT, flag("quiet", "print the ids alone").short(b'q')],
         ..verb("list", "list the containers of a root")
     },
+    Verb {
+        words: "add|remove <container-id> <file>",
+        count: (3, 3),
+        more: "The file has a JSON list of mounts as config.json has them. Those of the configuration stay.",
+        ..verb("mounts", "make mounts in a running container, or take them away")
+    },
     Verb { more: "Freezes every process of the container.", ..verb("pause", "pause a container") },
     Verb {
         words: "<container-id> [ps options]",
@@ -291,6 +297,7 @@ fn crun_usage(verb: &Verb) -> String {
     let words = match verb.name {
         "exec" => " CONTAINER cmd",
         "kill" => " CONTAINER [SIGNAL]",
+        "mounts" => " [add|remove] CONTAINER FILE",
         _ if verb.words.is_empty() => "",
         _ => " CONTAINER",
     };

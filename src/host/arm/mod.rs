@@ -9,6 +9,7 @@ mod steps;
 
 use crate::child::detached::ArmedDetached;
 use crate::child::landlock::ArmedLandlock;
+use crate::child::mounts::ArmedMount;
 use crate::child::namespaces::{ArmedJoin, ArmedOuter};
 use crate::child::network::ArmedNetwork;
 use crate::child::place::Place;
@@ -17,7 +18,7 @@ use crate::child::sources::{Inbox, Source};
 use crate::child::{Armed, ArmedCaps, ArmedPrivs, TellingFilter};
 use crate::error::{Error, Kind, Result};
 use crate::host::sources::{self, Pending};
-use crate::plan::detail::{Lifetime, NamespaceKind, RootChange};
+use crate::plan::detail::{self, Lifetime, NamespaceKind, RootChange};
 use crate::plan::ids;
 use crate::plan::values::quote;
 use crate::plan::{Attrs, BindIds, Expect, Plan, RootSource, SeccompWhen, rlimits};
@@ -59,7 +60,7 @@ pub(crate) fn attr_bits(a: Attrs) -> u64 {
 }
 
 /// The place of an absolute path in the root. `..` does not get here: the plan's check refuses it.
-fn place(path: &Path) -> Result<Place> {
+pub(crate) fn place(path: &Path) -> Result<Place> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.contains(&0) {
         c("path", bytes)?;
@@ -104,6 +105,19 @@ struct CgroupMount<'a> {
     anew: bool,
     /// Whether the child has to copy it by itself otherwise.
     by_child: bool,
+}
+
+/// Arms mounts for a container that runs. The sources are left to be sent.
+pub(crate) fn mounts(list: &[detail::Mount]) -> Result<(Vec<ArmedMount>, Vec<Pending<'_>>)> {
+    let none = BTreeMap::new();
+    let cgroups = CgroupMount { paths: &none, anew: false, by_child: false };
+    let mut pending = Vec::new();
+    let armed = list
+        .iter()
+        .enumerate()
+        .map(|(at, m)| details::any_mount(m, at, Some(&mut pending), cgroups));
+    let armed = armed.collect::<Result<_>>()?;
+    Ok((armed, pending))
 }
 
 /// Arms the file system part. With `privileged` the sources are left to be sent.

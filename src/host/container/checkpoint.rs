@@ -228,7 +228,7 @@ fn fields(
     let linux = config.linux.as_ref();
     let joined = |kind: &str| {
         linux.is_some_and(|l| {
-            l.namespaces.iter().any(|n| n.kind == "mount" && !n.path.as_os_str().is_empty())
+            l.namespaces.iter().any(|n| n.kind == kind && !n.path.as_os_str().is_empty())
         })
     };
     for (kind, name, key) in EXTERNAL {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+pub(crate) mod amend;
 pub(crate) mod cgroups;
 pub(crate) mod checkpoint;
 pub(crate) mod console;

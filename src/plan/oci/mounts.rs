@@ -393,6 +393,11 @@ fn within<'p>(root: &Path, path: &'p Path) -> Option<&'p Path> {
 /// What of the kernel's is no root: there is nothing in it that a program could be.
 const NOT_A_ROOT: &[&str] = &["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
 
+/// Whether it shows what the kernel knows, of its mounter's namespaces.
+pub(super) fn is_of_the_kernel(fstype: &str) -> bool {
+    NOT_A_ROOT.contains(&fstype)
+}
+
 /// Options about symlinks.
 fn links(options: &Options, bind: bool, target: &Path) -> Result<()> {
     let (copied, itself) = (options.copy_link, options.source_itself || options.target_itself);

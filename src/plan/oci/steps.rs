@@ -162,6 +162,7 @@ fn devices(
     if !own_dev {
         list.clear();
     }
+    let defaults: Vec<PathBuf> = list.iter().map(|d| d.target.clone()).collect();
     for d in &linux.devices {
         let device = device(d)?;
         list.retain(|other| other.target != device.target);
@@ -172,10 +173,10 @@ fn devices(
             steps.push(MountStep::Device(d));
             continue;
         }
-        let expect = if d.kind == libc::S_IFCHR {
+        let expect = if defaults.contains(&d.target) && d.kind == libc::S_IFCHR {
             Expect::CharDevice(d.major, d.minor)
         } else {
-            Expect::Any
+            Expect::Node(d.node())
         };
         steps.push(MountStep::Bind {
             source: d.target.clone(),
