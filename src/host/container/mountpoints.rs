@@ -189,6 +189,7 @@ mod tests {
             attrs: crate::plan::detail::AttrBits::default(),
             propagation: Vec::new(),
             over_proc: false,
+            target_itself: false,
         }
     }
 
@@ -197,6 +198,7 @@ mod tests {
             source: source.into(),
             recursive: false,
             ids: None,
+            link: crate::plan::detail::SourceLink::Followed,
             kernel_only: false,
             within: None,
         }
