@@ -703,3 +703,18 @@ fn what_is_executed_has_the_containers_oom_score() {
         assert_eq!(c.exec(&["cat", "/proc/self/oom_score_adj"]), own, "{program}");
     }
 }
+
+/// A pipe is read once, although `exec` goes on as another process image.
+#[test]
+fn a_process_may_come_through_a_pipe() {
+    need_root!();
+    let c = Bundle::new(|_| {}).start();
+    let mut exec = c.command(&["exec", "--process", "/dev/stdin", "ID"]);
+    exec.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = exec.spawn().unwrap();
+    let process = json!({"args": ["echo", "read"], "cwd": "/", "env": ["PATH=/bin"]});
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), process.to_string().as_bytes())
+        .unwrap();
+    let o = child.wait_with_output().unwrap();
+    assert_eq!(&*o.stdout, b"read\n", "{o:?}");
+}

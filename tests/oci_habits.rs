@@ -395,6 +395,25 @@ fn a_root_that_is_a_slave_follows_the_hosts_mounts() {
     }
 }
 
+/// It is one that is read-only too.
+#[test]
+fn a_read_only_root_can_be_a_slave() {
+    need_root!();
+    let c = Bundle::new(|c| {
+        c["linux"]["rootfsPropagation"] = json!("slave");
+        c["root"]["readonly"] = json!(true);
+        c["process"]["args"] = json!(["sh", "-c", "grep ' / ro,' /proc/self/mountinfo"]);
+    });
+    let _ = symlink("busybox", c.rootfs().join("bin/grep"));
+    let script = "mount --make-rshared / && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.arg(support::bin()).arg("--root").arg(c.scratch.join("root")).args(["run", &c.id]);
+    let o = command.current_dir(c.dir()).stdin(std::process::Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&o.stdout);
+    assert!(text.contains(" master:") && !text.contains("shared:"), "{o:?}");
+}
+
 /// H63: whatever has become of its state, no process of it is left behind.
 #[test]
 fn h63_a_container_with_a_damaged_state_is_ended_by_force() {
@@ -877,4 +896,44 @@ fn a_container_that_fails_takes_nobody_elses_process_along() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Where other runtimes contradict runc an annotation says that theirs is wanted.
+#[test]
+fn annotations_choose_what_others_than_runc_do() {
+    need_root!();
+    for (annotation, expected) in [(None, "1\n"), (Some("max"), "max\n")] {
+        let c = Bundle::new(|c| {
+            c["linux"]["resources"] = json!({"pids": {"limit": 0}});
+            if let Some(value) = annotation {
+                c["annotations"] = json!({"org.stockade.pids.zero": value});
+            }
+        })
+        .start();
+        let top = if support::pure_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+        let file = std::path::Path::new(top).join(&c.id).join("pids.max");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), expected, "{annotation:?}");
+    }
+    for (annotation, ran, ok) in [(None, "1\n2\n3\n", true), (Some("strict"), "1\n2\n", false)] {
+        let dir = support::Scratch::new();
+        let log = dir.join("log");
+        let c = Bundle::new(|c| {
+            let hook = |n: i32| {
+                let script = format!("echo {n} >>{}; test {n} != 2", log.display());
+                json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
+            };
+            c["hooks"] = json!({"poststop": [hook(1), hook(2), hook(3)]});
+            if let Some(value) = annotation {
+                c["annotations"] = json!({"org.stockade.poststop": value});
+            }
+        })
+        .start();
+        c.ok(&["kill", "ID", "KILL"]);
+        let o = c.call(&["delete", "ID"]);
+        assert_eq!(o.status.success(), ok, "{o:?}");
+        assert_eq!(std::fs::read_to_string(log).unwrap(), ran);
+        assert!(c.fails(&["state", "ID"]).contains("does not exist"));
+    }
+    let c = Bundle::new(|c| c["annotations"] = json!({"org.stockade.poststop": "lax"}));
+    assert!(c.fails(&["run", "ID"]).contains("org.stockade.poststop"));
 }

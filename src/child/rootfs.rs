@@ -263,7 +263,8 @@ fn is_bare(path: &CStr) -> bool {
 pub(super) fn finish(armed: &ArmedRoot, built: &Built) -> Done {
     let root = built.root.as_fd();
     if armed.read_only {
-        mount::set_attr(root, attr::RDONLY, 0, false, None).at(Step::RootReadOnly)?;
+        // Whose slave it is stays: `set_attr` would make it private.
+        mount::change(root, attr::RDONLY, 0, 0, false, None).at(Step::RootReadOnly)?;
     }
     if let Some((flag, recursive)) = armed.propagation {
         mount::change(root, 0, 0, flag, recursive, None).at(Step::RootPropagation)?;

@@ -68,6 +68,15 @@ impl ExecOptions {
 }
 
 impl Container {
+    /// Goes on as a copy of this program that nobody can write to, if `exec` would: with
+    /// [`ExecOptions::may_replace_program`] and before anything is read that cannot be read again.
+    ///
+    /// # Errors
+    /// Its state cannot be read, or the program not be executed anew.
+    pub(crate) fn run_sealed_for_exec(&self) -> Result<()> {
+        exec::run_sealed_before(&self.inner)
+    }
+
     /// Runs a process in its namespaces and cgroups, with the rights of its configuration, and
     /// waits for its end unless that is detached; the exit status, 128 and the signal's number if
     /// one ended it, or 0.

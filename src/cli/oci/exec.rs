@@ -4,7 +4,7 @@
 
 use super::args::{Parsed, invalid};
 use super::{Context, life, path_error};
-use crate::container::{ExecOptions, ExecProcess, Overrides};
+use crate::container::{Container, ExecOptions, ExecProcess, Overrides};
 use crate::error::Result;
 use crate::plan::oci::exec::{group, terminal_size};
 use crate::plan::values::{misc, user};
@@ -28,6 +28,13 @@ const OF_THE_PROCESS: [&str; 9] = [
 
 /// Runs the process.
 pub(super) fn exec(context: &Context, parsed: &Parsed) -> Result<u8> {
+    let load = || context.runtime.load(life::id(parsed)?);
+    let mut container = None;
+    if parsed.given("process") {
+        // Before it is read: a pipe can be read once only.
+        let loaded: &Container = container.insert(load()?);
+        loaded.run_sealed_for_exec()?;
+    }
     let options = ExecOptions {
         process: process(parsed)?,
         console_socket: parsed.path("console-socket"),
@@ -39,7 +46,7 @@ pub(super) fn exec(context: &Context, parsed: &Parsed) -> Result<u8> {
         ignore_paused: parsed.on("ignore-paused"),
         may_replace_program: true,
     };
-    let container = context.runtime.load(life::id(parsed)?)?;
+    let container = container.map_or_else(load, Ok)?;
     let status = container.exec_telling(&options, &mut |started| {
         for warning in &started.warnings {
             context.log.warn(warning);

@@ -78,7 +78,10 @@ pub(super) fn prepare(id: &str, request: &Request<'_>, restored: bool) -> Result
         Some(path) => read(fs::cwd(), path)?,
         None => read(dir.as_fd(), Path::new("config.json"))?,
     };
-    let config = oci::parse(&bytes)?;
+    let mut config = oci::parse(&bytes)?;
+    if oci::own(&config.annotations)?.zero_pids_is_no_limit {
+        unlimit_pids(&mut config);
+    }
     let mut network = if restored { None } else { network_ahead(&config, request)? };
     let facts = probe::probe_for_container()?;
     let asked = Asked {
@@ -136,6 +139,16 @@ fn account_root(plan: &Plan) -> Result<Option<PathBuf>> {
         ) => Ok(Some(root.clone())),
         // Nobody knows it yet.
         _ => Ok(None),
+    }
+}
+
+/// A limit of 0 processes is none.
+fn unlimit_pids(config: &mut Config) {
+    let resources = config.linux.as_mut().and_then(|l| l.resources.as_mut());
+    if let Some(resources) = resources
+        && resources.pids().as_ref().is_some_and(|p| p.limit() == 0)
+    {
+        resources.set_pids(None);
     }
 }
 

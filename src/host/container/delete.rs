@@ -88,7 +88,7 @@ pub(super) fn delete_ended(store: &Store, left: Left) -> Result<Vec<String>> {
     // Somebody else has removed its cgroups, perhaps.
     let stays = gone.map(|()| None).or_else(|_| super::remove_cgroup(&saved, own_pids))?;
     entry.remove()?;
-    Ok(stays.into_iter().chain(hooks::run_poststop(&poststop, &saved)).collect())
+    Ok(stays.into_iter().chain(hooks::run_poststop(&poststop, &saved)?).collect())
 }
 
 /// Whether it has ended by now, or does within a moment.
@@ -128,5 +128,5 @@ pub(super) fn remove(entry: &Entry, saved: &Saved) -> Result<Vec<String>> {
     let hooks = hooks.map(|hooks| hooks.poststop).unwrap_or_default();
     let stays = super::remove_cgroup(saved, config.is_some_and(|c| super::has_own_pids(&c)))?;
     entry.remove()?;
-    Ok(stays.into_iter().chain(hooks::run_poststop(&hooks, saved)).collect())
+    Ok(stays.into_iter().chain(hooks::run_poststop(&hooks, saved)?).collect())
 }

@@ -159,6 +159,14 @@ fn prepare(
 /// write to it later (CVE-2019-5736). Such a process need not be of this container: another one may
 /// share its pid namespace, or come to share it. So the program runs from where nobody can write to
 /// it, whatever the configuration says; only a user namespace of the container's does without.
+pub(crate) fn run_sealed_before(container: &Container) -> Result<()> {
+    if seal::is_sealed() || has_user_namespace(&container.saved()?) {
+        return Ok(());
+    }
+    Err(seal::run_sealed())
+}
+
+/// The same once the state is known.
 fn run_sealed_instead(saved: &Saved, request: &Request<'_>) -> Result<()> {
     let needed = request.may_replace_program && !has_user_namespace(saved) && !seal::is_sealed();
     if needed { Err(seal::run_sealed()) } else { Ok(()) }

@@ -10,7 +10,7 @@ use crate::child::detached::{EXITED, SIGNALLED, run_hook};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm;
 use crate::plan::detail::Hook;
-use crate::plan::oci::annotations::hook_files;
+use crate::plan::oci::{self, annotations::hook_files};
 use crate::plan::values::quote;
 use crate::sys::{fs, io};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -68,7 +68,13 @@ pub(super) fn run(name: &str, hooks: &[Hook], saved: &Saved, status: Status) -> 
 
 /// Runs the hooks after a container's end, all of them; one that fails is a warning, as the
 /// specification has it (runtime.md, Lifecycle, 13).
-pub(super) fn run_poststop(hooks: &[Hook], saved: &Saved) -> Vec<String> {
+///
+/// # Errors
+/// The first that fails, where an annotation asks for it.
+pub(super) fn run_poststop(hooks: &[Hook], saved: &Saved) -> Result<Vec<String>> {
+    if oci::own(&saved.annotations).is_ok_and(|own| own.strict_poststop) {
+        return run("poststop", hooks, saved, Status::Stopped).map(|()| Vec::new());
+    }
     let mut warnings = Vec::new();
     for (at, hook) in hooks.iter().enumerate() {
         let one = std::slice::from_ref(hook);
@@ -86,7 +92,7 @@ pub(super) fn run_poststop(hooks: &[Hook], saved: &Saved) -> Vec<String> {
         });
         warnings.extend(ended.err().map(|e| e.to_string()));
     }
-    warnings
+    Ok(warnings)
 }
 
 /// What becomes of a hook that failed: its number, itself, how it ended, and what it printed.
