@@ -278,15 +278,26 @@ impl Launched {
     /// Sends the cgroups that the child joins by itself.
     pub(crate) fn join_cgroups(&self, plan: &Plan, tasks: &[OwnedFd]) -> Result<()> {
         for some in tasks.chunks(crate::wire::Sources::MOST) {
-            let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
-            io::send_many(self.socket.as_fd(), &Message::Join.to_bytes(), &fds).map_err(|e| {
-                match self.last_words() {
-                    Some(fail) => self.explain(plan, fail),
-                    None => Error::os("send the child its cgroups", e),
-                }
-            })?;
+            self.hand_cgroups(plan, Message::Join, some)?;
         }
         Ok(())
+    }
+
+    /// Sends descriptors of cgroups with a message that says what they are for.
+    pub(crate) fn hand_cgroups(
+        &self,
+        plan: &Plan,
+        message: Message,
+        all: &[OwnedFd],
+    ) -> Result<()> {
+        let fds: Vec<_> = all.iter().map(AsFd::as_fd).collect();
+        io::send_many(self.socket.as_fd(), &message.to_bytes(), &fds).map_err(|e| {
+            // The child has gone, and its last word says why.
+            match self.last_words() {
+                Some(fail) => self.explain(plan, fail),
+                None => Error::os("send the child its cgroups", e),
+            }
+        })
     }
 
     pub(crate) fn tell(

@@ -269,9 +269,7 @@ impl Launch<'_> {
             .filter(|s| matches!(s, MountStep::Mount(m) if m.source == MountSource::Cgroup));
         for _ in mounted {
             let trees = cgroups::trees(self.shown, self.facts.privileged)?;
-            let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
-            io::send_many(launched.socket.as_fd(), &Message::Trees.to_bytes(), &trees)
-                .map_err(|e| Error::os("send the child its cgroups", e))?;
+            launched.hand_cgroups(self.plan, Message::Trees, &trees)?;
         }
         Ok(())
     }
