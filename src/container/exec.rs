@@ -4,7 +4,7 @@
 
 use super::Container;
 use crate::error::Result;
-use crate::host::container::{Started, exec};
+use crate::host::container::{Started, exec, sealed};
 use std::path::PathBuf;
 
 pub use crate::plan::oci::exec::Overrides;
@@ -74,7 +74,7 @@ impl Container {
     /// # Errors
     /// Its state cannot be read, or the program not be executed anew.
     pub(crate) fn run_sealed_for_exec(&self) -> Result<()> {
-        exec::run_sealed_before(&self.inner)
+        sealed::before(&self.inner)
     }
 
     /// Runs a process in its namespaces and cgroups, with the rights of its configuration, and

@@ -116,7 +116,7 @@ fn document() -> Json {
                 ("org.opencontainers.runc.version", RUNC_VERSION.into()),
                 ("org.opencontainers.runc.checkpoint.enabled", "true".into()),
                 ("run.oci.crun.version", CRUN_VERSION.into()),
-                ("run.oci.crun.checkpoint.enabled", "false".into()),
+                ("run.oci.crun.checkpoint.enabled", "true".into()),
                 ("run.oci.crun.wasm", "false".into()),
                 ("io.stockade.version", env!("CARGO_PKG_VERSION").into()),
             ]),

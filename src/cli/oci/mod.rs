@@ -46,7 +46,7 @@ const RUNC_VERSION: &str = "1.4.0";
 const CRUN_VERSION: &str = "1.27.1";
 
 /// What of crun's features this program has.
-const CRUN_FEATURES: &str = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n";
+const CRUN_FEATURES: &str = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU\n";
 
 /// Exit status when the runtime failed, and when `exec` did: there 1 is the process's own.
 const FAILED: u8 = 1;

@@ -6,14 +6,14 @@
 
 use super::agent::{self, Agent};
 use super::console::{self, Console};
-use super::create::enabled;
 use super::foreground::{self, Signals};
 use super::inside::{in_root, own_root};
 use super::launch::{check_preserved, explain_exec, explain_execve, open_null, stdio};
 use super::namespaces;
+use super::prepare::enabled;
 use super::relay::{Relay, callers_size};
 use super::state::{Container, Saved, Status};
-use super::{Started, cgroups, oom_score, pid_file};
+use super::{Started, cgroups, oom_score, pid_file, sealed};
 use crate::child::exec::{self as child, ArmedExec};
 use crate::error::{Error, Kind, Result};
 use crate::host::arm::{self, Wiring};
@@ -69,7 +69,7 @@ pub(crate) fn exec(
     refuse_set_uid()?;
     let saved = container.saved()?;
     let init = running(container, &saved, request.ignore_paused)?;
-    run_sealed_instead(&saved, request)?;
+    sealed::instead(&saved, request.may_replace_program)?;
     let config = oci::parse(&container.config()?)?;
     let process = process_of(&saved, &init, &config, request.process)?;
     refuse_unsealed(container, &saved, &config, &process)?;
@@ -154,28 +154,6 @@ fn prepare(
     Ok((plan, exposed, warnings))
 }
 
-/// Who has CAP_SYS_PTRACE in our own user namespace can open this program's file through the
-/// `/proc/PID/exe` of a process that is about to execute another one, undumpable or not, and can
-/// write to it later (CVE-2019-5736). Such a process need not be of this container: another one may
-/// share its pid namespace, or come to share it. So the program runs from where nobody can write to
-/// it, whatever the configuration says; only a user namespace of the container's does without.
-pub(crate) fn run_sealed_before(container: &Container) -> Result<()> {
-    if seal::is_sealed() || has_user_namespace(&container.saved()?) {
-        return Ok(());
-    }
-    Err(seal::run_sealed())
-}
-
-/// The same once the state is known.
-fn run_sealed_instead(saved: &Saved, request: &Request<'_>) -> Result<()> {
-    let needed = request.may_replace_program && !has_user_namespace(saved) && !seal::is_sealed();
-    if needed { Err(seal::run_sealed()) } else { Ok(()) }
-}
-
-fn has_user_namespace(saved: &Saved) -> bool {
-    saved.namespaces.iter().any(|n| n == NamespaceKind::User.name())
-}
-
 /// Left in the container's directory by an `exec` that gave a process CAP_SYS_PTRACE.
 const LOOKS: &str = "ptrace";
 
@@ -187,7 +165,7 @@ fn refuse_unsealed(
     config: &Config,
     process: &Process,
 ) -> Result<()> {
-    if has_user_namespace(saved) {
+    if sealed::has_user_namespace(saved) {
         return Ok(());
     }
     let looks = |p: &Process| {

@@ -8,6 +8,7 @@ use super::console::Console;
 use super::create::{self, Left, Made, Until};
 use super::criu_options::RestoreOptions;
 use super::namespaces::{self, Opened};
+use super::prepare::prepare;
 use super::state::{CONFIG, Container, Saved, Status, look, running};
 use super::store::{Entry, Store};
 use super::undo::Undo;
@@ -68,7 +69,7 @@ fn make(
     until: Until,
 ) -> Result<Made> {
     only_root("restore")?;
-    let prepared = create::prepare(id, request, true)?;
+    let prepared = prepare(id, request, true)?;
     let (plan, config) = (&prepared.plan, &prepared.config);
     own_mounts(config)?;
     let sockets = create::sockets(request, &prepared, until == Until::Foreground)?;
