@@ -45,12 +45,7 @@ impl Podman {
         let scratch = Scratch::new();
         let runtime = std::env::var("STOCKADE_CLIENT_RUNTIME");
         let runtime = runtime.unwrap_or_else(|_| support::bin().to_owned());
-        // Podman asks this list whether a runtime can do without cgroups, by what it was told.
-        let name = &runtime;
-        let conf = format!(
-            "[engine]\nevents_logger = \"file\"\nruntime_supports_nocgroups = [{name:?}]\n"
-        );
-        scratch.file("containers.conf", &conf);
+        scratch.file("containers.conf", "[engine]\nevents_logger = \"file\"\n");
         let podman = Podman { scratch, runtime, manager };
         let image = images::busybox(podman.scratch.path());
         podman.run(&["load", "--quiet", "--input", image.archive.to_str().unwrap()]).exits(0);
@@ -165,9 +160,6 @@ fn life(manager: &'static str) {
     podman.job(&memory, &["tail", "/dev/zero"]).exits(137);
     // Which cgroups are seen.
     podman.job(&["--cgroupns", "host"], &["cat", "/sys/fs/cgroup/pids.max"]).exits(0);
-    if manager == "systemd" {
-        podman.job(&["--cgroups", "disabled"], &["true"]).exits(0);
-    }
     eventually("no unit is left", || scopes().is_empty());
 }
 
