@@ -121,6 +121,13 @@ impl Docker {
     /// Stops it, cleans up, and says whether nothing was left to clean.
     pub fn stop(&self) -> bool {
         let daemon = self.daemon.lock().unwrap_or_else(|e| e.into_inner()).take();
+        // A container of `--rm` may be on its way out, and would stay if nobody waited for its shim.
+        for _ in 0..100 {
+            if daemon.is_none() || self.run(&["ps", "--all", "--quiet"]).stdout.trim().is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         let ended = daemon.map_or(Ok(()), Daemon::stop);
         let left = self.place.leftovers();
         let _ = std::fs::remove_dir_all(self.place.path());
